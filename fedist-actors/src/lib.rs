@@ -1,0 +1,1 @@
+//! What runs: nodes, actors, hub and relays, supervisors, monitors, names and tasks of FeDist

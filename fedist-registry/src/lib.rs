@@ -1,0 +1,1 @@
+//! Who and where: region ids, hierarchy, registry log, link costs and shortest paths for FeDist
