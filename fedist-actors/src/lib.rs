@@ -1,1 +1,60 @@
-//! What runs: nodes, actors, hub and relays, supervisors, monitors, names and tasks of FeDist
+//! What runs: nodes and their actors, the hub and its relays, monitors, supervisors, names and
+//! remote tasks, on actix.
+//!
+//! Reading order: [`Node`] and its builder; messages and addresses; `hub` (the node's links,
+//! sessions and routes, as one core and the actors around it); exits, monitors, supervisors;
+//! names and tasks. Users take all of it through the `fedist` facade.
+
+mod builder;
+mod node;
+mod status;
+
+mod address;
+mod ask;
+mod message;
+mod origin;
+mod send_error;
+
+mod export;
+mod inlet;
+mod process;
+
+mod hub;
+mod outbound;
+mod signal;
+
+mod dead_letter;
+mod exit;
+mod monitor;
+mod supervisor;
+
+mod echo;
+mod names;
+mod task;
+
+pub use address::{PidSend, RegionAddr, RegionRecipient};
+pub use ask::{Ask, AskFuture, DEFAULT_DEADLINE};
+pub use builder::{NodeBuilder, StartError};
+pub use dead_letter::{DeadLetter, DropReason};
+pub use echo::{Echo, EchoRequest, PingTarget, Pong};
+pub use exit::{Down, ExitReason, MonitorRef};
+pub use export::{Export, ExportError, Exportable};
+pub use fedist_macros::{Message, task};
+pub use message::{DecodeError, EncodeError, WireMessage};
+pub use monitor::ContextExt;
+pub use names::{LookupError, Whereis};
+pub use node::{LocalAddr, Node, SpawnError, View};
+pub use origin::Origin;
+pub use send_error::{AskError, SendError};
+pub use status::{LinkStatus, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
+pub use supervisor::{
+    ChildSpec, ChildStatus, Restart, StartChildError, Supervisor, WhichChildren, child,
+    exported_child,
+};
+pub use task::{StartTaskError, Supervised, Task, TaskCx, TaskError, TaskHandle, Tasks, TasksAt};
+
+/// What the macros' output names. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use actix;
+}

@@ -1,1 +1,77 @@
-//! Who and where: region ids, hierarchy, registry log, link costs and shortest paths for FeDist
+//! Who and where: region ids, hierarchy, registry log, link costs and shortest paths for FeDist.
+//!
+//! Everything here but [`Store`] is pure: no sockets, no clock, no threads, no randomness. Time comes in as [`Micros`],
+//! and what should happen goes out as a value, so a simulator can run thousands of regions from one seed.
+//!
+//! Reading order:
+//!
+//! 1. ids: [`RegionId`], [`LocalId`], [`RegionPid`], [`RecordId`], the well-known [`service`]s, and how local ids are given
+//!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
+//! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Hierarchy`];
+//! 3. links: [`LinkCost`], [`LinkEstimate`], [`RelayDelay`], [`LinkLiveness`], and which to open, [`desired_links`];
+//! 4. routes: [`LinkState`], [`LinkStateDb`], [`RouteTable`];
+//! 5. which region something belongs to: [`Delineator`].
+
+// Ids.
+mod id_allocator;
+mod id_block;
+mod id_error;
+mod local_id;
+mod micros;
+mod packed_id;
+mod record_id;
+mod region_id;
+mod region_pid;
+pub mod service;
+mod store;
+
+// The registry.
+mod coordinates;
+mod hash_bytes;
+mod hierarchy;
+mod key_hash;
+mod log;
+mod record;
+mod region_name;
+mod registry;
+
+// Links.
+mod link_cost;
+mod link_estimate;
+mod link_liveness;
+mod mesh;
+mod relay_delay;
+
+// Routes.
+mod link_state;
+mod route;
+
+// Belonging.
+mod delineation;
+
+pub use coordinates::Coordinates;
+pub use delineation::{
+    ById, ConsistentHash, Delineator, FederationView, Fixed, Homed, NoHome, RoundRobin,
+};
+pub use hierarchy::Hierarchy;
+pub use id_allocator::{AllocError, BlockSource, IdAllocator, VolatileBlocks};
+pub use id_block::{ID_BLOCK_LEN, IdBlock};
+pub use id_error::{Excerpt, IdError};
+pub use key_hash::{KeyHash, KeyHashError};
+pub use link_cost::LinkCost;
+pub use link_estimate::LinkEstimate;
+pub use link_liveness::{LinkLiveness, Liveness};
+pub use link_state::{LinkAdvert, LinkState, LinkStateDb};
+pub use local_id::LocalId;
+pub use log::{Change, LogEntry, Version};
+pub use mesh::{MeshConfig, desired_links};
+pub use micros::Micros;
+pub use record::{RegionRecord, Status};
+pub use record_id::RecordId;
+pub use region_id::RegionId;
+pub use region_name::{RegionName, RegionNameError};
+pub use region_pid::RegionPid;
+pub use registry::{ApplyError, Pull, Registry, RegistryError};
+pub use relay_delay::RelayDelay;
+pub use route::{Route, RouteTable, detour, second_path};
+pub use store::{Store, StoreError};

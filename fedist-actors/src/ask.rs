@@ -1,0 +1,188 @@
+//! The future of an ask: an answer within a deadline, or the reason why not.
+
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fedist_registry::RegionPid;
+use fedist_transport::wire::{RecordHeader, RecordKind};
+use tokio::sync::oneshot;
+
+use crate::{
+    AskError, Node, WireMessage,
+    address::with_decoding_node,
+    message::{decode, wire_type},
+    node::Timer,
+    outbound::Outbound,
+};
+
+/// The deadline of an ask that does not name one (contract C11).
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// An ask that is about to be sent; `.await` it. It resolves exactly once, at the latest at its deadline.
+#[must_use = "an ask does nothing until it is awaited"]
+pub struct Ask<M: WireMessage> {
+    kind: Kind<M>,
+    deadline: Duration,
+}
+
+enum Kind<M: WireMessage> {
+    Local(Node, RegionPid, LocalAsk<M>),
+    Remote(Node, RegionPid, Bytes),
+    Failed(AskError),
+}
+
+/// A request on its way into a mailbox of this node.
+pub(crate) struct LocalAsk<M: WireMessage>(
+    Pin<Box<dyn Future<Output = Result<M::Result, actix::MailboxError>> + Send>>,
+);
+
+impl<M: WireMessage> LocalAsk<M> {
+    pub(crate) fn new(
+        request: impl Future<Output = Result<M::Result, actix::MailboxError>> + Send + 'static,
+    ) -> Self {
+        Self(Box::pin(request))
+    }
+}
+
+impl<M: WireMessage> Ask<M> {
+    pub(crate) fn local(node: &Node, pid: RegionPid, request: LocalAsk<M>) -> Self {
+        Self::with(Kind::Local(node.clone(), pid, request))
+    }
+
+    pub(crate) fn remote(node: &Node, pid: RegionPid, body: Bytes) -> Self {
+        Self::with(Kind::Remote(node.clone(), pid, body))
+    }
+
+    pub(crate) fn failed(error: AskError) -> Self {
+        Self::with(Kind::Failed(error))
+    }
+
+    fn with(kind: Kind<M>) -> Self {
+        Self {
+            kind,
+            deadline: DEFAULT_DEADLINE,
+        }
+    }
+
+    /// Waits at most this long for the answer; rounded up to whole milliseconds on the wire.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+}
+
+impl<M: WireMessage> IntoFuture for Ask<M> {
+    type Output = Result<M::Result, AskError>;
+    type IntoFuture = AskFuture<M>;
+
+    fn into_future(self) -> AskFuture<M> {
+        AskFuture(match self.kind {
+            Kind::Failed(error) => State::Failed(Some(error)),
+            Kind::Local(node, pid, request) => State::Local {
+                pid,
+                request: request.0,
+                sleep: node.sleep(self.deadline),
+                deadline: self.deadline,
+            },
+            Kind::Remote(node, pid, body) => {
+                State::Remote(Box::pin(ask_remote::<M>(node, pid, body, self.deadline)))
+            }
+        })
+    }
+}
+
+/// The future of [`Ask`].
+pub struct AskFuture<M: WireMessage>(State<M>);
+
+enum State<M: WireMessage> {
+    Local {
+        pid: RegionPid,
+        request: Pin<Box<dyn Future<Output = Result<M::Result, actix::MailboxError>> + Send>>,
+        sleep: Timer,
+        deadline: Duration,
+    },
+    Remote(Pin<Box<dyn Future<Output = Result<M::Result, AskError>> + Send>>),
+    Failed(Option<AskError>),
+}
+
+impl<M: WireMessage> Future for AskFuture<M> {
+    type Output = Result<M::Result, AskError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().0 {
+            State::Local {
+                pid,
+                request,
+                sleep,
+                deadline,
+            } => {
+                if let Poll::Ready(answer) = request.as_mut().poll(cx) {
+                    return Poll::Ready(answer.map_err(|_| AskError::NoReply(*pid)));
+                }
+                Pin::new(sleep)
+                    .poll(cx)
+                    .map(|()| Err(AskError::Timeout(*deadline)))
+            }
+            State::Remote(future) => future.as_mut().poll(cx),
+            State::Failed(error) => Poll::Ready(Err(error.take().unwrap_or(AskError::Stopped))),
+        }
+    }
+}
+
+impl<M: WireMessage> Unpin for AskFuture<M> {}
+
+async fn ask_remote<M: WireMessage>(
+    node: Node,
+    pid: RegionPid,
+    body: Bytes,
+    deadline: Duration,
+) -> Result<M::Result, AskError> {
+    let inner = node.inner();
+    let started = std::time::Instant::now();
+    let header = RecordHeader {
+        deadline_ms: u32::try_from(deadline.as_micros().div_ceil(1000)).unwrap_or(u32::MAX),
+        ..node.record_header(RecordKind::Ask, pid, wire_type::<M>(), M::VERSION)
+    };
+    let len = header.encoded_len(body.len());
+    let room = inner.gates.get(pid.region()).acquire_wait(len);
+    let room = match futures_util::future::select(std::pin::pin!(room), node.sleep(deadline)).await {
+        futures_util::future::Either::Left((room, _)) => room,
+        futures_util::future::Either::Right(_) => return Err(AskError::Full),
+    };
+    room.map_err(|refused| node.refusal(pid.region(), &refused))?;
+    let (reply, answer) = oneshot::channel();
+    let header = RecordHeader {
+        deadline_ms: header
+            .deadline_ms
+            .saturating_sub(u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX))
+            .max(1),
+        ..header
+    };
+    node.queue(Outbound::Ask {
+        region: pid.region(),
+        header,
+        body,
+        reply,
+    });
+    let body = match answer.await {
+        Ok(outcome) => outcome.map_err(|error| match error {
+            AskError::UnknownType { pid, version, .. } => AskError::UnknownType {
+                pid,
+                name: M::NAME.to_owned(),
+                version,
+            },
+            AskError::Timeout(_) => AskError::Timeout(deadline),
+            other => other,
+        })?,
+        Err(_) => return Err(AskError::Stopped),
+    };
+    with_decoding_node(&node, Some(pid.region()), || decode::<M::Result>(&body)).map_err(|error| AskError::Undecodable {
+        pid,
+        detail: error.to_string(),
+    })
+}

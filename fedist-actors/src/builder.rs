@@ -1,0 +1,370 @@
+//! Starting a node.
+
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use fedist_registry::{Coordinates, Micros, RegionId, RegionName, RegionRecord, Status, StoreError};
+use fedist_transport::{
+    identity::IdentityError,
+    memory::MemoryPort,
+    quic::{BindError, QuicConfig},
+    session::SessionConfig,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    Node,
+    hub::{HubConfig, Launch},
+    task::{Task, TaskTable},
+};
+
+/// Configures and starts a [`Node`]. Made by [`Node::builder`]; every setting has a default
+/// that is safe on a laptop: loopback only, mutual TLS from a CA made in the data directory.
+#[must_use = "a builder does nothing until `start()`"]
+pub struct NodeBuilder {
+    region: RegionId,
+    name: Option<String>,
+    parent: Option<RegionId>,
+    listen: String,
+    advertise: Vec<String>,
+    join: Vec<String>,
+    data_dir: Option<PathBuf>,
+    ca_dir: Option<PathBuf>,
+    memory: Option<MemoryPort>,
+    boot: u32,
+    coordinates: Option<Coordinates>,
+    dial: HashMap<RegionId, String>,
+    links: Vec<RegionId>,
+    nearest: usize,
+    arbiters: usize,
+    task_threads: usize,
+    mailbox_capacity: usize,
+    max_message: usize,
+    session_timeout: Duration,
+    join_timeout: Duration,
+    mtu_upper: u16,
+    tasks: TaskTable,
+}
+
+/// Why a node did not start. Nothing runs then; what is named must be put right first, unless
+/// the text says that trying again may help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is missing or contradicts another.
+    #[error("{0}")]
+    Config(String),
+    /// Keys or certificates.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The listening socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The federation refused this region; the text names the rule.
+    #[error("join refused ({0})")]
+    JoinRefused(String),
+    /// Nobody at the join addresses let this region in within the time.
+    #[error("join timed out ({join}, after {after:?}; {last}); a hub or the root must answer there; check the address and that it runs")]
+    JoinTimedOut {
+        /// The addresses tried.
+        join: String,
+        /// How long.
+        after: Duration,
+        /// What the last attempt said.
+        last: String,
+    },
+    /// A thread could not be started, or the node died while starting.
+    #[error("the node's thread could not be started: {0}")]
+    Thread(String),
+}
+
+impl Node {
+    /// A builder for a node of `region`.
+    pub fn builder(region: RegionId) -> NodeBuilder {
+        NodeBuilder {
+            region,
+            name: None,
+            parent: None,
+            listen: "127.0.0.1:0".to_owned(),
+            advertise: Vec::new(),
+            join: Vec::new(),
+            data_dir: None,
+            ca_dir: None,
+            memory: None,
+            boot: 1,
+            coordinates: None,
+            dial: HashMap::new(),
+            links: Vec::new(),
+            nearest: 2,
+            arbiters: 1,
+            task_threads: 1,
+            mailbox_capacity: 16_384,
+            max_message: 16 * 1024 * 1024,
+            session_timeout: Duration::from_secs(10),
+            join_timeout: Duration::from_secs(30),
+            mtu_upper: 1452,
+            tasks: TaskTable::default(),
+        }
+    }
+}
+
+impl NodeBuilder {
+    /// The region's name, by which others find it; `region-<number>` by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The parent in the hierarchy. Without a parent (and without `join`) the node is the root.
+    pub fn parent(mut self, parent: RegionId) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// The UDP address to listen at, `host:port`; port 0 takes a free one. Default `127.0.0.1:0`.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// A public address under which others reach this node; by default the one it listens at.
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise.push(address.into());
+        self
+    }
+
+    /// The address of the root or of a hub, to join the federation through. May be given
+    /// several times; they are tried in order.
+    pub fn join(mut self, address: impl Into<String>) -> Self {
+        self.join.push(address.into());
+        self
+    }
+
+    /// Where keys, the id blocks and the registry copy are kept. Needed for QUIC. One node at a
+    /// time may use a directory.
+    pub fn data_dir(mut self, path: impl AsRef<Path>) -> Self {
+        self.data_dir = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Where the federation's CA (`ca.pem`, `ca.key`) is. Default: the data directory, where a
+    /// root's first start makes it. A node with the CA at hand issues its own certificate.
+    pub fn ca_dir(mut self, path: impl AsRef<Path>) -> Self {
+        self.ca_dir = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Runs over the in-process fabric instead of QUIC; for tests.
+    pub fn memory(mut self, port: MemoryPort) -> Self {
+        self.memory = Some(port);
+        self
+    }
+
+    /// The boot counter of a node without a data directory; must grow when such a region is
+    /// started again. Ignored with a data directory, which counts by itself.
+    pub fn boot(mut self, boot: u32) -> Self {
+        self.boot = boot.max(1);
+        self
+    }
+
+    /// Where the region is: the first guess at which others are near.
+    pub fn coordinates(mut self, coordinates: Coordinates) -> Self {
+        self.coordinates = Some(coordinates);
+        self
+    }
+
+    /// Dials `region` at this address instead of the one in the registry (split horizon, NAT, tests).
+    pub fn dial(mut self, region: RegionId, address: impl Into<String>) -> Self {
+        self.dial.insert(region, address.into());
+        self
+    }
+
+    /// Keeps a link to `region` besides those to the parent and the nearest.
+    pub fn link(mut self, region: RegionId) -> Self {
+        self.links.push(region);
+        self
+    }
+
+    /// How many of the nearest regions to keep links to. Default 2. More links make shorter
+    /// routes and survive more failures; each costs its probes.
+    pub fn nearest(mut self, count: usize) -> Self {
+        self.nearest = count;
+        self
+    }
+
+    /// Threads for actors that are spawned from outside of the node. With the default of 1 actors
+    /// share the hub's thread, which has the least latency; more use more cores.
+    pub fn arbiters(mut self, count: usize) -> Self {
+        self.arbiters = count.max(1);
+        self
+    }
+
+    /// Threads that run remote tasks, apart from links and actors. Default 1.
+    pub fn task_threads(mut self, count: usize) -> Self {
+        self.task_threads = count.max(1);
+        self
+    }
+
+    /// Messages that an actor's mailbox holds before its senders are told `Full`. Default 16,384.
+    pub fn mailbox_capacity(mut self, messages: usize) -> Self {
+        self.mailbox_capacity = messages.clamp(1, 1 << 24);
+        self
+    }
+
+    /// The longest message in bytes, encoded; default 16 MiB. Longer ones are refused as `TooLarge`.
+    /// Must be the same on all nodes that exchange such messages.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// After how long a silence a session ends and its unacknowledged messages are given up
+    /// (contract C7). Default 10 s.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// How long `start` waits for a newcomer to become live. Default 30 s.
+    pub fn join_timeout(mut self, timeout: Duration) -> Self {
+        self.join_timeout = timeout;
+        self
+    }
+
+    /// The largest UDP payload that MTU discovery tries. Default 1452; up to 6400 on loopback
+    /// or jumbo frames.
+    pub fn mtu_upper(mut self, bytes: u16) -> Self {
+        self.mtu_upper = bytes;
+        self
+    }
+
+    /// Allows other regions to start this task here. Nothing is startable that is not listed.
+    pub fn task<T: Task>(mut self, task: T) -> Self {
+        self.tasks.add(task);
+        self
+    }
+
+    /// Starts the node on its own threads and waits until it is live. Runs in any executor.
+    ///
+    /// A region that was live before starts at once from its own copy of the registry, even if
+    /// nobody else can be reached (contract C20).
+    ///
+    /// # Errors
+    /// [`StartError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the half-started node.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let (launch, started) = self.launch()?;
+        launch.spawn()?;
+        started
+            .await
+            .unwrap_or_else(|_| Err(StartError::Thread("it ended while starting".to_owned())))
+    }
+
+    /// As [`start`](Self::start), for a plain `main` without an executor. Must not be called from async code.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_blocking(self) -> Result<Node, StartError> {
+        let (launch, started) = self.launch()?;
+        launch.spawn()?;
+        started
+            .blocking_recv()
+            .unwrap_or_else(|_| Err(StartError::Thread("it ended while starting".to_owned())))
+    }
+
+    fn launch(
+        self,
+    ) -> Result<(Launch, oneshot::Receiver<Result<Node, StartError>>), StartError> {
+        let config = |text: String| StartError::Config(text);
+        let name = self
+            .name
+            .unwrap_or_else(|| format!("region-{}", self.region));
+        let name: RegionName = name.parse().map_err(|error| config(format!("{error}")))?;
+        if self.parent == Some(self.region) {
+            return Err(config(format!(
+                "parent ({}); a region cannot be its own parent; name another or none for the root",
+                self.region
+            )));
+        }
+        if self.parent.is_some() && self.join.is_empty() {
+            return Err(config(format!(
+                "join (missing); region {} has a parent, so it is not the root and must join; give the address of the root or of a hub",
+                self.region
+            )));
+        }
+        if self.parent.is_none() && !self.join.is_empty() {
+            return Err(config(format!(
+                "parent (missing); region {} is to join, so it needs a parent; name its parent region",
+                self.region
+            )));
+        }
+        if self.memory.is_none() && self.data_dir.is_none() {
+            return Err(config(
+                "data_dir (missing); a node over QUIC keeps its keys and ids on disk; name a directory".to_owned(),
+            ));
+        }
+        let listen = resolve(&self.listen).map_err(config)?;
+        let (done, started) = oneshot::channel();
+        let record = RegionRecord {
+            id: self.region,
+            name,
+            parent: self.parent,
+            addresses: self.advertise,
+            key_hash: fedist_registry::KeyHash([0; 32]),
+            status: Status::Joining,
+            coordinates: self.coordinates,
+        };
+        let session = SessionConfig {
+            session_timeout: Micros::from_duration(self.session_timeout),
+            max_message: self.max_message + crate::hub::RECORD_ROOM,
+            ..SessionConfig::default()
+        };
+        let launch = Launch {
+            config: HubConfig {
+                record,
+                join: self.join,
+                dial: self.dial,
+                links: self.links,
+                nearest: self.nearest,
+                session,
+                join_timeout: self.join_timeout,
+            },
+            listen,
+            quic: QuicConfig {
+                mtu_upper: self.mtu_upper,
+                ..QuicConfig::default()
+            },
+            data_dir: self.data_dir,
+            ca_dir: self.ca_dir,
+            memory: self.memory,
+            boot: self.boot,
+            arbiters: self.arbiters,
+            task_threads: self.task_threads,
+            mailbox_capacity: self.mailbox_capacity,
+            max_message: self.max_message,
+            tasks: Arc::new(self.tasks),
+            done,
+        };
+        Ok((launch, started))
+    }
+}
+
+fn resolve(listen: &str) -> Result<SocketAddr, String> {
+    listen
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .ok_or_else(|| {
+            format!("listen ({listen}); it must be an address `host:port`; write e.g. 127.0.0.1:4433")
+        })
+}

@@ -1,0 +1,61 @@
+//! What the hubs at the two ends of a link say to each other.
+//!
+//! Control messages are hop-local: they are never forwarded. They travel in frames of kind
+//! `Control` on the control stream, as MessagePack, at most one frame each.
+
+use bytes::Bytes;
+use fedist_registry::{LinkState, LogEntry, RegionId, RegionRecord, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::message::{DecodeError, decode, encode};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Control {
+    /// The first message of each side on a new link.
+    Hello(Hello),
+    /// Changed link state, flooded on by whoever did not have it.
+    LinkState(Vec<LinkState>),
+    /// "My copy of the registry ends here."
+    RegistryHave(Version),
+    /// "Send me what follows."
+    RegistryPull(Version),
+    /// The next entries of the log.
+    RegistryEntries(Vec<LogEntry>),
+    /// A newcomer asks to be taken in; whoever gets it forwards it to the root.
+    Join(RegionRecord),
+    /// A joining region holds the registry and has its links.
+    Activate,
+    /// Answer to a join that was refused, or could not be forwarded now.
+    JoinRefused { reason: String, permanent: bool },
+    /// This node is stopping.
+    Leaving,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) boot: u32,
+    pub(super) registry: Version,
+    /// The parent-to-be of a newcomer, else the parent; for diagnosis.
+    pub(super) parent: Option<RegionId>,
+}
+
+impl Control {
+    pub(super) fn encode(&self) -> Option<Bytes> {
+        match encode("fedist.control", self) {
+            Ok(body) => Some(body),
+            Err(error) => {
+                tracing::error!(%error, "a control message could not be encoded");
+                None
+            }
+        }
+    }
+
+    pub(super) fn decode(body: &[u8]) -> Result<Control, DecodeError> {
+        decode(body)
+    }
+}
+
+/// Link states per control frame: far below the frame limit even with many links each.
+pub(super) const STATES_PER_FRAME: usize = 8;
+/// Registry entries per control frame. An entry is at most about 3 KiB.
+pub(super) const ENTRIES_PER_FRAME: usize = 16;

@@ -1,0 +1,324 @@
+//! Records that arrived for this node: into mailboxes, or back with a reason.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fedist_registry::{LocalId, Micros, RegionId, RegionPid};
+use fedist_transport::wire::{RecordHeader, RecordKind};
+
+use super::Core;
+use crate::{
+    AskError, DeadLetter, Down, DropReason, ExitReason, Node,
+    exit::Watcher,
+    inlet::{AskDelivery, Inlet, LocalFuture, Source, TellDelivery},
+    message::{decode, encode},
+    outbound::Outbound,
+    process::Process,
+    signal::Signal,
+};
+
+/// Deliveries that may wait for room in one actor's mailbox; beyond, they are dropped and counted.
+const OVERFLOW_LEN: usize = 65_536;
+
+impl Core {
+    /// Acts on one record from a region, in the pair's order.
+    pub(super) fn deliver(&mut self, src: RegionId, header: &RecordHeader, body: Bytes) {
+        match header.kind {
+            RecordKind::Tell => self.deliver_tell(src, header, &body),
+            RecordKind::Ask => self.deliver_ask(src, header, &body),
+            RecordKind::Reply => {
+                if !self.asks.settle(src, header.correlation, Ok(body)) {
+                    self.count("replies_late");
+                }
+            }
+            RecordKind::ReplyError => {
+                let error = decode::<AskError>(&body).unwrap_or_else(|error| AskError::Undecodable {
+                    pid: RegionPid::new(src, header.from.unwrap_or(fedist_registry::service::HUB)),
+                    detail: format!("the reason given for a refusal: {error}"),
+                });
+                if !self.asks.settle(src, header.correlation, Err(error)) {
+                    self.count("replies_late");
+                }
+            }
+            RecordKind::Signal => match decode::<Signal>(&body) {
+                Ok(signal) => self.handle_signal(src, signal),
+                Err(error) => {
+                    tracing::warn!(%src, %error, "undecodable signal");
+                    self.count("signals_undecodable");
+                }
+            },
+            _ => self.count("records_unknown_kind"),
+        }
+    }
+
+    fn deliver_tell(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes) {
+        let found = self.inlet_for(header);
+        let (process, inlet) = match found {
+            Ok(found) => found,
+            Err(error) => return self.bounce_tell(src, header, crate::address::drop_reason(&error)),
+        };
+        let local = process.pid.local().get();
+        let node = self.node.clone();
+        if self.overflow.contains_key(&local) {
+            // Behind those that wait already, so that the order holds.
+            match inlet.tell_later(Source { node: &node, region: src }, body) {
+                Ok(later) => self.overflow_push(src, header, local, later),
+                Err(detail) => self.undecodable_tell(src, header, &detail),
+            }
+            return;
+        }
+        match inlet.tell(Source { node: &node, region: src }, body) {
+            TellDelivery::Done => {}
+            TellDelivery::Full(later) => self.overflow_push(src, header, local, later),
+            TellDelivery::Closed => self.bounce_tell(src, header, DropReason::NoActor),
+            TellDelivery::Undecodable(detail) => self.undecodable_tell(src, header, &detail),
+        }
+    }
+
+    fn undecodable_tell(&mut self, src: RegionId, header: &RecordHeader, detail: &str) {
+        tracing::warn!(%src, message = %self.node.type_name(header.type_hash), detail, "undecodable message");
+        self.bounce_tell(src, header, DropReason::Undecodable);
+    }
+
+    fn deliver_ask(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes) {
+        let (process, inlet) = match self.inlet_for(header) {
+            Ok(found) => found,
+            Err(error) => return self.refuse_ask(src, header, error),
+        };
+        let pid = process.pid;
+        let node = self.node.clone();
+        let waits = self.overflow.contains_key(&pid.local().get());
+        let delivery = if waits {
+            match inlet.ask_later(Source { node: &node, region: src }, body) {
+                Ok(later) => AskDelivery::Full(later),
+                Err(detail) => AskDelivery::Undecodable(detail),
+            }
+        } else {
+            inlet.ask(Source { node: &node, region: src }, body)
+        };
+        match delivery {
+            AskDelivery::Pending(answer) => {
+                let _ = self.answers.send(reply_when_done(node, src, *header, answer));
+            }
+            AskDelivery::Full(answer) => {
+                let expires = self.now() + Micros::from_millis(u64::from(header.deadline_ms));
+                let reply = reply_unless_expired(node, src, *header, answer, expires);
+                self.overflow_push(src, header, pid.local().get(), reply);
+            }
+            AskDelivery::Closed => self.refuse_ask(src, header, AskError::NoActor(pid)),
+            AskDelivery::Undecodable(detail) => {
+                self.refuse_ask(src, header, AskError::Undecodable { pid, detail });
+            }
+        }
+    }
+
+    /// The actor and its inlet for a record, or the named reason why there is none (C23).
+    fn inlet_for(&mut self, header: &RecordHeader) -> Result<(Arc<Process>, Arc<dyn Inlet>), AskError> {
+        let to = header.to.unwrap_or(fedist_registry::service::HUB);
+        let pid = RegionPid::new(self.region(), to);
+        let process = self.process(to).ok_or(AskError::NoActor(pid))?;
+        if let Some(inlet) = process.inlet(header.type_hash) {
+            return Ok((process, inlet));
+        }
+        let known = self.node.inner().types.contains_key(&header.type_hash);
+        if known || !process.is_exported() {
+            return Err(AskError::Denied(pid));
+        }
+        Err(AskError::UnknownType {
+            pid,
+            name: self.node.type_name(header.type_hash),
+            version: header.version,
+        })
+    }
+
+    fn process(&mut self, local: LocalId) -> Option<Arc<Process>> {
+        if let Some(last) = &self.last_process
+            && last.pid.local() == local
+            && last.is_alive()
+        {
+            return Some(Arc::clone(last));
+        }
+        let process = self.node.inner().processes.get(local)?;
+        self.last_process = Some(Arc::clone(&process));
+        Some(process)
+    }
+
+    fn bounce_tell(&mut self, src: RegionId, header: &RecordHeader, reason: DropReason) {
+        self.note_dead_letter(src, header, reason);
+        let to = header.to.unwrap_or(fedist_registry::service::HUB);
+        self.node.signal(
+            src,
+            &Signal::Undelivered {
+                to: RegionPid::new(self.region(), to),
+                from: header.from.map(|from| RegionPid::new(src, from)),
+                wire_type: header.type_hash,
+                reason,
+            },
+        );
+    }
+
+    fn refuse_ask(&mut self, src: RegionId, header: &RecordHeader, error: AskError) {
+        self.note_dead_letter(src, header, crate::address::drop_reason(&error));
+        reply(&self.node, src, header, Err(error));
+    }
+
+    fn note_dead_letter(&self, src: RegionId, header: &RecordHeader, reason: DropReason) {
+        let to = header.to.unwrap_or(fedist_registry::service::HUB);
+        self.node.inner().dead_letters.note(DeadLetter {
+            to: RegionPid::new(self.region(), to),
+            from: header.from.map(|from| RegionPid::new(src, from)),
+            message: self.node.type_name(header.type_hash),
+            reason,
+        });
+    }
+
+    // ---- mailboxes at their bound ----------------------------------------------------------
+
+    fn overflow_push(&mut self, src: RegionId, header: &RecordHeader, local: u64, later: LocalFuture<()>) {
+        let first = !self.overflow.contains_key(&local);
+        let queue = self.overflow.entry(local).or_default();
+        if queue.len() >= OVERFLOW_LEN {
+            drop(later);
+            if header.kind == RecordKind::Ask {
+                self.refuse_ask(src, header, AskError::Full);
+            } else {
+                self.bounce_tell(src, header, DropReason::Full);
+            }
+            return;
+        }
+        queue.push_back(later);
+        if first && let Some(core) = self.handle() {
+            let drain = async move {
+                loop {
+                    let next = {
+                        let mut core = core.borrow_mut();
+                        let next = core.overflow.get_mut(&local).and_then(std::collections::VecDeque::pop_front);
+                        if next.is_none() {
+                            core.overflow.remove(&local);
+                        }
+                        next
+                    };
+                    match next {
+                        Some(delivery) => delivery.await,
+                        None => return,
+                    }
+                }
+            };
+            let _ = self.answers.send(Box::pin(drain));
+        }
+    }
+
+    // ---- signals ---------------------------------------------------------------------------
+
+    fn handle_signal(&mut self, src: RegionId, signal: Signal) {
+        match signal {
+            Signal::Monitor { pid, monitor } => {
+                let process = (pid.region() == self.region())
+                    .then(|| self.process(pid.local()))
+                    .flatten();
+                let refused = match process {
+                    Some(process) => process.watch(Watcher::Remote(src, monitor)).is_err(),
+                    None => true,
+                };
+                if refused {
+                    self.node.signal_down(src, pid, monitor, ExitReason::NoActor);
+                }
+            }
+            Signal::Demonitor { pid, monitor } => {
+                if let Some(process) = self.process(pid.local()) {
+                    process.unwatch_remote(src, Some(monitor));
+                }
+            }
+            Signal::Down {
+                pid,
+                monitor,
+                reason,
+            } => {
+                if pid.region() != src {
+                    self.count("signals_forged");
+                    return;
+                }
+                if let Some((pid, sink)) = self.node.inner().remote_monitors.take(monitor) {
+                    sink(Down {
+                        monitor,
+                        pid,
+                        reason,
+                    });
+                }
+            }
+            Signal::Undelivered {
+                to,
+                from,
+                wire_type,
+                reason,
+            } => {
+                self.node.inner().dead_letters.note(DeadLetter {
+                    to,
+                    from,
+                    message: self.node.type_name(wire_type),
+                    reason,
+                });
+            }
+        }
+    }
+}
+
+/// Waits for an actor's answer and queues it for the asking region.
+fn reply_when_done(
+    node: Node,
+    src: RegionId,
+    header: RecordHeader,
+    answer: LocalFuture<Result<Bytes, AskError>>,
+) -> LocalFuture<()> {
+    Box::pin(async move {
+        let answer = answer.await;
+        reply(&node, src, &header, answer);
+    })
+}
+
+/// The same for a request that waits for room; past its deadline it is not run (C11).
+fn reply_unless_expired(
+    node: Node,
+    src: RegionId,
+    header: RecordHeader,
+    answer: LocalFuture<Result<Bytes, AskError>>,
+    expires: Micros,
+) -> LocalFuture<()> {
+    Box::pin(async move {
+        if node.inner().clock.now() < expires {
+            let answer = answer.await;
+            reply(&node, src, &header, answer);
+        }
+    })
+}
+
+fn reply(node: &Node, src: RegionId, request: &RecordHeader, answer: Result<Bytes, AskError>) {
+    let max = node.inner().max_message;
+    let answer = match answer {
+        Ok(body) if body.len() > max => Err(AskError::TooLarge {
+            len: body.len() as u64,
+            max: max as u64,
+        }),
+        other => other,
+    };
+    let (kind, body) = match answer {
+        Ok(body) => (RecordKind::Reply, body),
+        Err(error) => match encode("fedist.ask_error", &error) {
+            Ok(body) => (RecordKind::ReplyError, body),
+            Err(_) => return,
+        },
+    };
+    node.queue(Outbound::System {
+        region: src,
+        header: RecordHeader {
+            kind,
+            to: None,
+            from: None,
+            type_hash: 0,
+            version: 0,
+            correlation: request.correlation,
+            deadline_ms: 0,
+        },
+        body,
+    });
+}

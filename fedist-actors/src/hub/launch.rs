@@ -1,0 +1,403 @@
+//! The node's thread: from a configuration to a running hub, and back to nothing.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    path::PathBuf,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    },
+    time::Duration,
+};
+
+use actix_rt::{Arbiter, System};
+use arc_swap::ArcSwap;
+use fedist_registry::{
+    IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, Registry, RelayDelay, RouteTable, Store,
+    VolatileBlocks, service,
+};
+use fedist_transport::{
+    fabric::Fabric,
+    identity::{CertificateAuthority, Identity},
+    memory::MemoryPort,
+    quic::{QuicConfig, QuicEndpoint},
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, links::Dial, membership::{Propose, Registrar}};
+use crate::{
+    ExitReason, Node, StartError,
+    dead_letter::DeadLetters,
+    echo::{EchoRequest, EchoService},
+    exit::RemoteMonitors,
+    names::{NameService, Whereis},
+    node::{Clock, NodeInner, View},
+    outbound::Gates,
+    process::ProcessTable,
+    task::{CancelTask, StartTask, TaskBook, TaskDone, TaskService, TaskTable},
+};
+
+/// Everything that the node's thread needs.
+pub(crate) struct Launch {
+    pub(crate) config: HubConfig,
+    pub(crate) listen: SocketAddr,
+    pub(crate) quic: QuicConfig,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) ca_dir: Option<PathBuf>,
+    pub(crate) memory: Option<MemoryPort>,
+    pub(crate) boot: u32,
+    pub(crate) arbiters: usize,
+    pub(crate) task_threads: usize,
+    pub(crate) mailbox_capacity: usize,
+    pub(crate) max_message: usize,
+    pub(crate) tasks: Arc<TaskTable>,
+    pub(crate) done: oneshot::Sender<Result<Node, StartError>>,
+}
+
+/// Bytes that may wait between the node's senders and one region's session.
+const GATE_BYTES: usize = 8 << 20;
+/// How long a stopping node gives its links to carry the goodbyes.
+const LINGER: Duration = Duration::from_millis(200);
+
+impl Launch {
+    pub(crate) fn spawn(self) -> Result<(), StartError> {
+        let name = format!("fedist-{}", self.config.record.id);
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || {
+                let system = System::new();
+                system.block_on(self.run());
+            })
+            .map(drop)
+            .map_err(|error| StartError::Thread(error.to_string()))
+    }
+
+    async fn run(mut self) {
+        let (replace, _) = oneshot::channel();
+        let mut done = std::mem::replace(&mut self.done, replace);
+        let timeout = self.config.join_timeout;
+        let join = self.config.join.join(", ");
+        let running = match self.set_up() {
+            Ok(running) => running,
+            Err(error) => {
+                let _ = done.send(Err(error));
+                return;
+            }
+        };
+        let Running {
+            node,
+            core,
+            fabric,
+            mut live,
+            stop,
+            arbiters,
+        } = running;
+        let outcome = tokio::select! {
+            outcome = &mut live => outcome.unwrap_or(Ok(())),
+            () = tokio::time::sleep(timeout) => Err(StartError::JoinTimedOut {
+                join,
+                after: timeout,
+                last: match core.borrow().join_answer() {
+                    empty if empty.is_empty() => "nobody answered".to_owned(),
+                    answer => answer,
+                },
+            }),
+            () = done.closed() => return,
+        };
+        let failed = outcome.is_err();
+        let told = done.send(outcome.map(|()| node.clone()));
+        if !failed && told.is_ok() {
+            stop.notified().await;
+        }
+        shut_down(&node, &core, &fabric).await;
+        for arbiter in arbiters {
+            arbiter.stop();
+        }
+    }
+
+    fn set_up(self) -> Result<Running, StartError> {
+        let me = self.config.record.id;
+        let mut record = self.config.record.clone();
+        let (fabric, store, key_hash) = self.open(me)?;
+        let local_address = fabric.local_address();
+        if record.addresses.is_empty() {
+            record.addresses = vec![local_address.clone()];
+        }
+        record.key_hash = key_hash;
+        let boot = match &store {
+            Some(store) => store.next_boot()?,
+            None => self.boot,
+        };
+        let registry = match &store {
+            Some(store) => Registry::from_log(store.load_log()?).map_err(|error| {
+                StartError::Config(format!("the registry copy in the data directory is damaged: {error}"))
+            })?,
+            None => Registry::new(),
+        };
+        let ids = match &store {
+            Some(store) => IdAllocator::new(Box::new(Arc::clone(store))),
+            None => IdAllocator::new(Box::new(VolatileBlocks::new())),
+        };
+        let (outbound, outbound_rx) = mpsc::unbounded_channel();
+        let (answers, answers_rx) = mpsc::unbounded_channel();
+        let extra = if self.arbiters > 1 { self.arbiters } else { 0 };
+        let arbiters: Vec<Arbiter> = (0..extra + self.task_threads).map(|_| Arbiter::new()).collect();
+        let handles: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
+        let node = Node::new(NodeInner {
+            region: me,
+            name: record.name.to_string(),
+            boot,
+            max_message: self.max_message,
+            mailbox_capacity: self.mailbox_capacity,
+            clock: Clock::start(),
+            ids,
+            processes: ProcessTable::default(),
+            outbound,
+            gates: Gates::new(GATE_BYTES),
+            live: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            view: ArcSwap::from_pointee(View {
+                registry: registry.clone(),
+                routes: RouteTable::default(),
+            }),
+            dead_letters: DeadLetters::new(),
+            remote_monitors: RemoteMonitors::default(),
+            tasks: TaskBook::new(self.tasks),
+            types: dashmap::DashMap::new(),
+            hub_thread: std::thread::current().id(),
+            hub_arbiter: Arbiter::current(),
+            arbiters: handles[..extra].to_vec(),
+            task_arbiters: handles[extra..].to_vec(),
+            next_arbiter: AtomicUsize::new(0),
+            // References name monitors and tasks towards other regions: never those of an earlier life.
+            next_reference: AtomicU64::new((u64::from(boot) << 32) | 1),
+            local_address,
+        });
+        let (started, live) = oneshot::channel();
+        let stop = Rc::new(Notify::new());
+        let fabric = Rc::new(fabric);
+        let config = HubConfig {
+            record,
+            ..self.config
+        };
+        let core = Rc::new_cyclic(|weak| {
+            RefCell::new(Core {
+                node: node.clone(),
+                own_state: LinkState {
+                    region: me,
+                    seq: u64::from(boot) << 32,
+                    relay: LinkCost::ZERO,
+                    no_transit: false,
+                    links: Vec::new(),
+                },
+                config,
+                fabric: Rc::clone(&fabric),
+                store,
+                registry,
+                db: LinkStateDb::default(),
+                routes: RouteTable::default(),
+                relay_delay: RelayDelay::new(),
+                links: HashMap::new(),
+                greeting: HashMap::new(),
+                next_serial: 0,
+                newcomer_keys: HashMap::new(),
+                dials: HashMap::new(),
+                join_dial: Dial::default(),
+                sessions: HashMap::new(),
+                dirty: Vec::new(),
+                retry: HashSet::new(),
+                asks: Asks::default(),
+                overflow: HashMap::new(),
+                answers,
+                last_process: None,
+                counters: BTreeMap::new(),
+                next_timer: Micros::ZERO,
+                last_tick: Micros::ZERO,
+                recompute_at: None,
+                timer_changed: Rc::new(Notify::new()),
+                started: Some(started),
+                last_join_answer: String::new(),
+                last_join_request: Micros::ZERO,
+                stop: Rc::clone(&stop),
+                stopped: Vec::new(),
+                me: weak.clone(),
+            })
+        });
+        start_services(&node, &core)?;
+        {
+            let mut core = core.borrow_mut();
+            if core.is_root() {
+                core.found_federation()?;
+            }
+            // A region that was live before goes on from its own copy, whoever can be reached (C20).
+            if core.registry.is_live(me) && !core.is_live() {
+                core.become_live();
+            }
+            core.update_own_state();
+            core.publish_view();
+        }
+        supervise_hub(
+            &node,
+            Hub {
+                core: Rc::clone(&core),
+                outbound: Rc::new(tokio::sync::Mutex::new(outbound_rx)),
+                answers: Rc::new(tokio::sync::Mutex::new(answers_rx)),
+            },
+        )?;
+        Ok(Running {
+            node,
+            core,
+            fabric,
+            live,
+            stop,
+            arbiters,
+        })
+    }
+
+    /// Opens the data directory and the fabric.
+    fn open(
+        &self,
+        me: fedist_registry::RegionId,
+    ) -> Result<(Fabric, Option<Arc<Store>>, fedist_registry::KeyHash), StartError> {
+        let store = match &self.data_dir {
+            Some(dir) => {
+                fedist_transport::identity::prepare_directory(dir)?;
+                Some(Arc::new(Store::open(&dir.join("node.redb"))?))
+            }
+            None => None,
+        };
+        let (fabric, key_hash) = match (&self.memory, &self.data_dir) {
+            (Some(port), _) => (Fabric::Memory(port.clone()), port.key_hash()),
+            (None, Some(dir)) => {
+                let ca = self.authority(dir)?;
+                let identity = Identity::load_or_issue(dir, me, ca.as_ref())?;
+                let endpoint = QuicEndpoint::bind(self.listen, &identity, self.quic.clone())?;
+                (Fabric::Quic(endpoint), identity.key_hash())
+            }
+            (None, None) => {
+                return Err(StartError::Config("data_dir (missing); a node over QUIC needs one; name a directory".to_owned()));
+            }
+        };
+        if let Some(store) = &store {
+            store.bind_region(me, key_hash)?;
+        }
+        Ok((fabric, store, key_hash))
+    }
+
+    /// The CA, where it is at hand. A root without one makes it: the start of a federation.
+    fn authority(&self, dir: &std::path::Path) -> Result<Option<CertificateAuthority>, StartError> {
+        let ca_dir = self.ca_dir.as_deref().unwrap_or(dir);
+        let is_root = self.config.record.parent.is_none();
+        if is_root && (self.ca_dir.is_some() || !dir.join("region.pem").exists()) {
+            let (ca, created) = CertificateAuthority::load_or_create(ca_dir)?;
+            if created {
+                tracing::info!(dir = %ca_dir.display(), federation = %ca.federation(), "a new federation: its CA was made");
+            }
+            return Ok(Some(ca));
+        }
+        if ca_dir.join("ca.key").exists() || self.ca_dir.is_some() {
+            return Ok(Some(CertificateAuthority::load(ca_dir)?));
+        }
+        Ok(None)
+    }
+}
+
+struct Running {
+    node: Node,
+    core: CoreRef,
+    fabric: Rc<Fabric>,
+    live: oneshot::Receiver<Result<(), StartError>>,
+    stop: Rc<Notify>,
+    arbiters: Vec<Arbiter>,
+}
+
+/// The well-known services, each a supervised actor under its fixed local id.
+fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Thread(format!("a service did not start: {error}"));
+    let registrar = {
+        let core = Rc::clone(core);
+        node.spawn_here_at(service::REGISTRAR, move |_| Registrar { core })
+    };
+    node.export(&registrar.map_err(|error| failed(&error))?)
+        .handles::<Propose>()
+        .publish()
+        .map_err(|error| failed(&error))?;
+    let names = {
+        let node = node.clone();
+        node.clone().spawn_here_at(service::NAMES, move |_| NameService { node })
+    };
+    node.export(&names.map_err(|error| failed(&error))?)
+        .handles::<Whereis>()
+        .publish()
+        .map_err(|error| failed(&error))?;
+    let tasks = {
+        let node = node.clone();
+        node.clone().spawn_here_at(service::TASKS, move |_| TaskService { node })
+    };
+    node.export(&tasks.map_err(|error| failed(&error))?)
+        .handles::<StartTask>()
+        .handles::<CancelTask>()
+        .handles::<TaskDone>()
+        .publish()
+        .map_err(|error| failed(&error))?;
+    let echo = {
+        let node = node.clone();
+        node.clone().spawn_here_at(service::ECHO, move |_| EchoService { node })
+    };
+    node.export(&echo.map_err(|error| failed(&error))?)
+        .handles::<EchoRequest>()
+        .publish()
+        .map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+/// Starts the hub, and again from the same core when it panics. Links and sessions live in the
+/// core and its relays, so they outlast it.
+fn supervise_hub(node: &Node, hub: Hub) -> Result<(), StartError> {
+    let (core, outbound, answers) = (Rc::clone(&hub.core), Rc::clone(&hub.outbound), Rc::clone(&hub.answers));
+    let spawned = node
+        .spawn_here_at(service::HUB, move |_| hub)
+        .map_err(|error| StartError::Thread(format!("the hub did not start: {error}")))?;
+    let (ended, end) = oneshot::channel();
+    node.watch(
+        spawned.pid(),
+        Box::new(move |down| {
+            let _ = ended.send(down.reason);
+        }),
+    );
+    let node = node.clone();
+    actix_rt::spawn(async move {
+        if let Ok(ExitReason::Panicked(text)) = end.await {
+            tracing::error!(panic = %text, "the hub panicked and is started again");
+            core.borrow_mut().count("hub_restarts");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let _ = supervise_hub(
+                &node,
+                Hub {
+                    core,
+                    outbound,
+                    answers,
+                },
+            );
+        }
+    });
+    Ok(())
+}
+
+async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
+    node.inner().stopped.store(true, std::sync::atomic::Ordering::Release);
+    // Actors end first, so that their watchers elsewhere hear `Down(Shutdown)` before the goodbye.
+    node.end_all_actors();
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    core.borrow_mut().send_goodbyes();
+    tokio::time::sleep(LINGER).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), fabric.close()).await;
+    let waiting = std::mem::take(&mut core.borrow_mut().stopped);
+    for waiter in waiting {
+        let _ = waiter.send(());
+    }
+}

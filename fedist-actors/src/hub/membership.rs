@@ -1,0 +1,380 @@
+//! Who belongs to the federation: joining, and keeping the copies of the registry alike.
+//!
+//! The root is the one writer. A newcomer says `Join` on its first link; the hub there fills in
+//! the key that TLS proved and forwards the change to the root's registrar (`root.2`). The new
+//! entry floods along the links; when the newcomer sees itself in its copy it says `Activate`,
+//! which goes the same way, and when it sees itself *live* it may send across regions.
+//! Whoever is behind pulls from a neighbour that is ahead.
+
+use actix::{Actor, Context, Handler, MessageResult};
+use fedist_registry::{
+    ApplyError, Change, LogEntry, Micros, Pull, RegionId, RegionPid, RegionRecord, RegistryError,
+    Status, Version, service,
+};
+
+use super::{
+    Core, CoreRef,
+    control::{Control, ENTRIES_PER_FRAME},
+};
+use crate::{Message, PidSend, StartError, outbound::Outbound};
+
+/// Asks the registry's master for a change, on behalf of the region that it is about.
+#[derive(Debug, Message, serde::Serialize, serde::Deserialize)]
+#[rtype(result = "Result<u64, ProposeError>")]
+#[wire(name = "fedist.registrar.propose", version = 1, crate = "crate")]
+pub(crate) struct Propose {
+    pub(crate) change: Change,
+}
+
+/// Why the master did not make a change.
+#[derive(Debug, Clone, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub(crate) enum ProposeError {
+    #[error("region {0} is not the registry's master; ask the root")]
+    NotMaster(RegionId),
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// The registrar at the well-known pid `region.2`; on the root it writes the registry.
+pub(crate) struct Registrar {
+    pub(crate) core: CoreRef,
+}
+
+impl Actor for Registrar {
+    type Context = Context<Self>;
+}
+
+impl Handler<Propose> for Registrar {
+    type Result = MessageResult<Propose>;
+
+    fn handle(&mut self, message: Propose, _: &mut Context<Self>) -> Self::Result {
+        let mut core = self.core.borrow_mut();
+        let answer = core.propose(message.change);
+        core.flush();
+        MessageResult(answer)
+    }
+}
+
+impl Core {
+    pub(super) fn is_root(&self) -> bool {
+        self.config.record.parent.is_none()
+    }
+
+    /// Makes a change as the master: appended, durable, shown to all.
+    pub(super) fn propose(&mut self, change: Change) -> Result<u64, ProposeError> {
+        if !self.is_root() {
+            return Err(ProposeError::NotMaster(self.region()));
+        }
+        let before = self.registry.clone();
+        match self.registry.propose(TERM, change) {
+            Ok(entry) => {
+                if let Err(error) = self.persist(std::slice::from_ref(&entry)) {
+                    self.registry = before;
+                    return Err(ProposeError::Storage(error));
+                }
+                let index = entry.index;
+                self.registry_grew(vec![entry], None);
+                Ok(index)
+            }
+            Err(RegistryError::NoChange { .. }) => Ok(self.registry.version().index),
+            Err(error) => Err(ProposeError::Refused(error.to_string())),
+        }
+    }
+
+    fn persist(&mut self, entries: &[LogEntry]) -> Result<(), String> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        store.append_log(entries).map_err(|error| {
+            tracing::error!(%error, "the registry could not be saved");
+            self.counters
+                .entry("registry_save_failed")
+                .and_modify(|count| *count += 1)
+                .or_insert(1);
+            error.to_string()
+        })
+    }
+
+    /// New entries are in the copy: pass them on and act on them.
+    fn registry_grew(&mut self, entries: Vec<LogEntry>, from: Option<RegionId>) {
+        for chunk in entries.chunks(ENTRIES_PER_FRAME) {
+            self.broadcast(&Control::RegistryEntries(chunk.to_vec()), from);
+        }
+        // A number may have been given to another key than the one at the other end of a link.
+        let strangers: Vec<(RegionId, u64)> = self
+            .links
+            .iter()
+            .filter(|(peer, _)| {
+                let key = self.newcomer_keys.get(peer);
+                self.registry
+                    .get(**peer)
+                    .is_some_and(|record| key.is_some_and(|key| *key != record.key_hash))
+            })
+            .map(|(peer, port)| (*peer, port.serial))
+            .collect();
+        for (peer, serial) in strangers {
+            let reason = format!("IdConflict: region {peer} is registered with another key");
+            self.send_control(
+                peer,
+                serial,
+                &Control::JoinRefused {
+                    reason: reason.clone(),
+                    permanent: true,
+                },
+            );
+            self.close_link(peer, serial, &reason);
+        }
+        if self.registry.is_live(self.region()) && !self.is_live() {
+            self.become_live();
+        }
+        self.update_own_state();
+        self.publish_view();
+        self.schedule_recompute(Micros::ZERO);
+        if !self.is_live() && self.self_status() == Some(Status::Joining) {
+            self.request_membership();
+        }
+    }
+
+    pub(super) fn become_live(&mut self) {
+        self.node
+            .inner()
+            .live
+            .store(true, std::sync::atomic::Ordering::Release);
+        tracing::info!(region = %self.region(), "live");
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Ok(()));
+        }
+    }
+
+    fn self_status(&self) -> Option<Status> {
+        self.registry.get(self.region()).map(|record| record.status)
+    }
+
+    /// Whether this region is still to be taken in, or its record is to be brought up to date.
+    pub(super) fn wants_join(&self) -> bool {
+        !self.is_root() && (self.self_status() != Some(Status::Live) || self.record_differs())
+    }
+
+    fn record_differs(&self) -> bool {
+        let wanted = &self.config.record;
+        self.registry.get(self.region()).is_none_or(|held| {
+            held.addresses != wanted.addresses
+                || held.parent != wanted.parent
+                || held.name != wanted.name
+                || held.coordinates != wanted.coordinates
+        })
+    }
+
+    pub(super) fn tick_membership(&mut self, now: Micros) {
+        if self.wants_join() && now.saturating_sub(self.last_join_request) >= JOIN_RETRY {
+            self.request_membership();
+        }
+    }
+
+    /// Says `Join` or `Activate`, whichever is next, on every link.
+    fn request_membership(&mut self) {
+        self.last_join_request = self.now();
+        let message = if self.record_differs() || self.self_status() != Some(Status::Joining) {
+            Control::Join(self.config.record.clone())
+        } else {
+            Control::Activate
+        };
+        self.broadcast(&message, None);
+    }
+
+    /// A link is up: a newcomer uses it at once.
+    pub(super) fn push_membership(&mut self, _peer: RegionId, _serial: u64) {
+        if self.wants_join() {
+            self.request_membership();
+        }
+    }
+
+    pub(super) fn join_dial_failed(&mut self, error: &str) {
+        self.last_join_answer = error.to_owned();
+    }
+
+    /// What the last attempt to join said, for the error of a start that timed out.
+    pub(super) fn join_answer(&self) -> String {
+        self.last_join_answer.clone()
+    }
+
+    // ---- control messages ------------------------------------------------------------------
+
+    pub(super) fn handle_control(&mut self, peer: RegionId, serial: u64, message: Control) {
+        match message {
+            Control::Hello(hello) => self.handle_hello(peer, serial, &hello),
+            _ if !self.links.get(&peer).is_some_and(|port| port.serial == serial) => {
+                // Everything but a hello needs one first.
+                self.count("control_before_hello");
+                self.close_link(peer, serial, "protocol: hello comes first");
+            }
+            Control::LinkState(states) => {
+                if self.registry.is_live(peer) {
+                    self.handle_link_states(peer, states);
+                } else if !self.is_live() {
+                    // A newcomer learns the map before it is live itself.
+                    self.handle_link_states(peer, states);
+                } else {
+                    self.count("control_not_live");
+                }
+            }
+            Control::RegistryHave(version) => self.sync_registry(peer, serial, &version),
+            Control::RegistryPull(version) => self.answer_pull(peer, serial, version),
+            Control::RegistryEntries(entries) => self.take_entries(peer, serial, entries),
+            Control::Join(record) => self.handle_join(peer, serial, record),
+            Control::Activate => self.forward_change(peer, serial, Change::Live(peer)),
+            Control::JoinRefused { reason, permanent } => self.join_refused(reason, permanent),
+            Control::Leaving => self.peer_leaves(peer, serial),
+        }
+    }
+
+    fn handle_join(&mut self, peer: RegionId, serial: u64, mut record: RegionRecord) {
+        if record.id != peer {
+            self.count("joins_forged");
+            self.close_link(peer, serial, "a region joins for itself only");
+            return;
+        }
+        // Not what the newcomer claims, but what its handshake proved.
+        let Some(key) = self.newcomer_keys.get(&peer) else {
+            return;
+        };
+        record.key_hash = *key;
+        record.status = Status::Joining;
+        self.forward_change(peer, serial, Change::Join(record));
+    }
+
+    fn forward_change(&mut self, peer: RegionId, serial: u64, change: Change) {
+        if self.is_root() {
+            let answer = self.propose(change);
+            self.change_answered(peer, serial, answer);
+            return;
+        }
+        let root = self.registry.hierarchy().root();
+        let (Some(root), true) = (root, self.is_live()) else {
+            self.send_control(
+                peer,
+                serial,
+                &Control::JoinRefused {
+                    reason: format!("region {} is not live itself yet", self.region()),
+                    permanent: false,
+                },
+            );
+            return;
+        };
+        let node = self.node.clone();
+        actix_rt::spawn(async move {
+            let registrar = RegionPid::new(root, service::REGISTRAR);
+            let answer = match registrar.send(&node, Propose { change }).await {
+                Ok(answer) => answer.map_err(|error| (error.to_string(), true)),
+                Err(error) => Err((format!("the root could not be asked: {error}"), false)),
+            };
+            node.queue(Outbound::Run(Box::new(move |core| match answer {
+                Ok(_) => {}
+                Err((reason, permanent)) => {
+                    core.send_control(peer, serial, &Control::JoinRefused { reason, permanent });
+                }
+            })));
+        });
+    }
+
+    fn change_answered(&mut self, peer: RegionId, serial: u64, answer: Result<u64, ProposeError>) {
+        if let Err(error) = answer {
+            let permanent = matches!(error, ProposeError::Refused(_));
+            let reason = error.to_string();
+            tracing::warn!(%peer, %reason, "a join was refused");
+            self.count("joins_refused");
+            self.send_control(peer, serial, &Control::JoinRefused { reason, permanent });
+        }
+    }
+
+    fn join_refused(&mut self, reason: String, permanent: bool) {
+        tracing::warn!(%reason, permanent, "join refused");
+        self.last_join_answer.clone_from(&reason);
+        if permanent && let Some(started) = self.started.take() {
+            let _ = started.send(Err(StartError::JoinRefused(reason)));
+        }
+    }
+
+    // ---- copies of the log -------------------------------------------------------------------
+
+    /// Compares versions with a neighbour and pulls what it has more.
+    pub(super) fn sync_registry(&mut self, peer: RegionId, serial: u64, theirs: &Version) {
+        let ours = self.registry.version();
+        if theirs.index > ours.index {
+            self.send_control(peer, serial, &Control::RegistryPull(ours));
+        } else if theirs.index < ours.index {
+            self.send_control(peer, serial, &Control::RegistryHave(ours));
+        } else if theirs.hash != ours.hash {
+            self.registry_diverged(peer);
+        }
+    }
+
+    fn answer_pull(&mut self, peer: RegionId, serial: u64, theirs: Version) {
+        let entries = match self.registry.missing_for(theirs) {
+            Pull::UpToDate => return,
+            Pull::Entries(entries) => entries[..entries.len().min(ENTRIES_PER_FRAME)].to_vec(),
+            Pull::Diverged => return self.registry_diverged(peer),
+        };
+        self.send_control(peer, serial, &Control::RegistryEntries(entries));
+        let ours = self.registry.version();
+        self.send_control(peer, serial, &Control::RegistryHave(ours));
+    }
+
+    fn take_entries(&mut self, peer: RegionId, serial: u64, entries: Vec<LogEntry>) {
+        let mut news = Vec::new();
+        let before = self.registry.clone();
+        for entry in entries {
+            let held = self.registry.version().index;
+            match self.registry.apply(entry.clone()) {
+                Ok(()) if self.registry.version().index > held => news.push(entry),
+                Ok(()) => {}
+                Err(ApplyError::Gap { .. }) => {
+                    let ours = self.registry.version();
+                    self.send_control(peer, serial, &Control::RegistryPull(ours));
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(%peer, %error, "registry entries refused");
+                    self.registry_diverged(peer);
+                    break;
+                }
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        if self.persist(&news).is_err() {
+            // Not on disk, so not held: it is pulled again when there is room.
+            self.registry = before;
+            return;
+        }
+        self.registry_grew(news, Some(peer));
+    }
+
+    fn registry_diverged(&mut self, peer: RegionId) {
+        self.count("registry_diverged");
+        tracing::error!(%peer, "its registry is not the same log as ours; one of the two belongs to another federation or to a restored disk");
+        self.last_join_answer =
+            format!("the registry of region {peer} is another log than the copy in this data directory");
+    }
+
+    /// Makes the root's own record, or brings it up to date.
+    pub(super) fn found_federation(&mut self) -> Result<(), StartError> {
+        let record = self.config.record.clone();
+        let me = record.id;
+        let refused = |error: ProposeError| StartError::JoinRefused(error.to_string());
+        if self.self_status() != Some(Status::Live) || self.record_differs() {
+            self.propose(Change::Join(record)).map_err(refused)?;
+            if self.self_status() == Some(Status::Joining) {
+                self.propose(Change::Live(me)).map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The term of a single root. Candidates and elections come with their own terms.
+const TERM: u64 = 1;
+const JOIN_RETRY: Micros = Micros::from_millis(1_000);

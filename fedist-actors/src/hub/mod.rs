@@ -1,0 +1,341 @@
+//! The hub: owns a node's links, routes and sessions, and forwards what is not for this node.
+//!
+//! [`Core`] is the hub's state: pure engines (sessions, link state, routes, registry) and the
+//! tables around them. It lives on the hub's thread and is shared by the [`Hub`] actor, which
+//! drives the outbound queue and the timers, and the [`relay::Relay`] actors, one per link,
+//! which hand in the frames that arrive. A frame in transit goes from relay to relay here
+//! without touching a mailbox. A borrow of the core never lasts across an `await`.
+
+mod asks;
+mod control;
+mod deliver;
+mod frames;
+mod launch;
+mod links;
+mod membership;
+mod outgoing;
+mod relay;
+mod report;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, AsyncContext, Context, WrapFuture};
+use fedist_registry::{
+    KeyHash, LinkCost, LinkState, LinkStateDb, Micros, Registry, RegionId, RegionRecord, RelayDelay,
+    RouteTable, Store,
+};
+use fedist_transport::{
+    fabric::Fabric,
+    session::{Session, SessionConfig},
+};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+pub(crate) use launch::Launch;
+
+use crate::{
+    Node, StartError,
+    inlet::LocalFuture,
+    node::View,
+    outbound::{GateState, Outbound},
+    process::Process,
+};
+use asks::Asks;
+use links::{Dial, LinkPort};
+
+/// Room that a record's own header may take beside the largest body.
+pub(crate) const RECORD_ROOM: usize = 64;
+
+pub(crate) type CoreRef = Rc<RefCell<Core>>;
+
+pub(crate) struct HubConfig {
+    /// What this region wants its registry record to say; the key hash comes from the identity.
+    pub(crate) record: RegionRecord,
+    pub(crate) join: Vec<String>,
+    pub(crate) dial: HashMap<RegionId, String>,
+    pub(crate) links: Vec<RegionId>,
+    pub(crate) nearest: usize,
+    pub(crate) session: SessionConfig,
+    pub(crate) join_timeout: Duration,
+}
+
+pub(crate) struct Core {
+    node: Node,
+    config: HubConfig,
+    fabric: Rc<Fabric>,
+    store: Option<Arc<Store>>,
+    registry: Registry,
+    db: LinkStateDb,
+    routes: RouteTable,
+    own_state: LinkState,
+    relay_delay: RelayDelay,
+    links: HashMap<RegionId, LinkPort>,
+    /// Links whose other end has not said hello yet, by serial number.
+    greeting: HashMap<u64, LinkPort>,
+    next_serial: u64,
+    /// The key that each linked region proved in its handshake.
+    newcomer_keys: HashMap<RegionId, KeyHash>,
+    dials: HashMap<RegionId, Dial>,
+    join_dial: Dial,
+    sessions: HashMap<RegionId, SessionSlot>,
+    dirty: Vec<RegionId>,
+    /// Sessions that hold frames back because their link's queue is long.
+    retry: HashSet<RegionId>,
+    asks: Asks,
+    /// Messages that wait for room in a mailbox, by the actor's local id.
+    overflow: HashMap<u64, VecDeque<LocalFuture<()>>>,
+    answers: mpsc::UnboundedSender<LocalFuture<()>>,
+    last_process: Option<Arc<Process>>,
+    counters: BTreeMap<&'static str, u64>,
+    next_timer: Micros,
+    last_tick: Micros,
+    recompute_at: Option<Micros>,
+    timer_changed: Rc<Notify>,
+    started: Option<oneshot::Sender<Result<(), StartError>>>,
+    last_join_answer: String,
+    last_join_request: Micros,
+    stop: Rc<Notify>,
+    stopped: Vec<oneshot::Sender<()>>,
+    me: std::rc::Weak<RefCell<Core>>,
+}
+
+/// The session with one region and what waits to enter it.
+struct SessionSlot {
+    session: Session,
+    /// Accepted at the gate, but the session's queue was full.
+    stalled: VecDeque<Outbound>,
+    dirty: bool,
+    last_hop: Option<RegionId>,
+    last_heard: Micros,
+}
+
+impl Core {
+    fn now(&self) -> Micros {
+        self.node.inner().clock.now()
+    }
+
+    fn region(&self) -> RegionId {
+        self.node.region()
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_default() += 1;
+    }
+
+    /// Makes the timer fire no later than at `deadline`.
+    fn arm(&mut self, deadline: Micros) {
+        if deadline < self.next_timer {
+            self.next_timer = deadline;
+            self.timer_changed.notify_one();
+        }
+    }
+
+    /// Everything whose time has come.
+    fn handle_timer(&mut self) {
+        let now = self.now();
+        self.next_timer = Micros(u64::MAX);
+        if now >= self.last_tick + TICK {
+            let late = now.saturating_sub(self.last_tick + TICK) > TICK;
+            self.last_tick = now;
+            self.tick_links(now, late);
+            self.tick_membership(now);
+            self.tick_watched();
+            self.tick_lost_actors();
+        }
+        self.arm(self.last_tick + TICK);
+        if self.recompute_at.is_some_and(|at| at <= now) {
+            self.recompute_routes();
+        }
+        if let Some(at) = self.recompute_at {
+            self.arm(at);
+        }
+        self.asks.expire(now);
+        if let Some(at) = self.asks.next_deadline() {
+            self.arm(at);
+        }
+        let mut due = Vec::new();
+        for (region, slot) in &mut self.sessions {
+            match slot.session.poll_timeout() {
+                Some(at) if at <= now => {
+                    slot.session.handle_timeout(now);
+                    due.push(*region);
+                }
+                _ => {}
+            }
+        }
+        due.extend(self.retry.drain());
+        for region in due {
+            self.mark_dirty(region);
+        }
+        self.flush();
+        let next = self.sessions.values().filter_map(|slot| slot.session.poll_timeout()).min();
+        if let Some(at) = next {
+            // A session that asks for a time already past is given the next millisecond, never a spin.
+            self.arm(at.max(now + Micros::from_millis(1)));
+        }
+    }
+
+    fn tick_watched(&mut self) {
+        let node = self.node.clone();
+        for (region, slot) in &mut self.sessions {
+            let watched = self.asks.waits_for(*region)
+                || node.inner().remote_monitors.watches(*region)
+                || node.inner().tasks.runs_for(*region);
+            slot.session.set_watched(watched);
+        }
+    }
+
+    /// Plain actix actors end without telling anybody: look after them once a second.
+    fn tick_lost_actors(&mut self) {
+        if self.last_tick.as_millis() % 1000 >= TICK.as_millis() {
+            return;
+        }
+        for pid in self.node.inner().processes.lost() {
+            self.node.process_ended(pid.local(), crate::ExitReason::Normal);
+        }
+    }
+
+    /// Shows registry and routes to the senders: the snapshot and the gates.
+    fn publish_view(&mut self) {
+        self.node.inner().view.store(Arc::new(View {
+            registry: self.registry.clone(),
+            routes: self.routes.clone(),
+        }));
+        let me = self.region();
+        let ids: Vec<RegionId> = self.registry.regions().map(|record| record.id).collect();
+        for id in ids.into_iter().filter(|id| *id != me) {
+            self.update_gate(id);
+        }
+    }
+
+    fn update_gate(&self, region: RegionId) {
+        let gate = self.node.inner().gates.get(region);
+        if gate.state() == GateState::Stopped {
+            return;
+        }
+        let state = if !self.registry.is_live(region) {
+            GateState::Unknown
+        } else if self.routes.get(region).is_some() {
+            GateState::Open
+        } else {
+            // Without a route a running session still takes messages until it times out (C7).
+            let pending = self.sessions.get(&region).is_some_and(|slot| {
+                slot.session.stats().in_flight > 0 || !slot.stalled.is_empty()
+            });
+            if pending { GateState::Open } else { GateState::NoRoute }
+        };
+        gate.set_state(state);
+    }
+
+    fn is_live(&self) -> bool {
+        self.node.is_live()
+    }
+
+    fn own_cost(&self) -> LinkCost {
+        LinkCost::from_micros(u64::from(self.relay_delay.p90_us()))
+    }
+
+    /// Says goodbye to every peer; the returned receiver resolves when the node has ended.
+    pub(crate) fn begin_stop(&mut self) -> oneshot::Receiver<()> {
+        let (done, stopped) = oneshot::channel();
+        self.stopped.push(done);
+        self.stop.notify_one();
+        stopped
+    }
+
+    fn send_goodbyes(&mut self) {
+        let now = self.now();
+        let regions: Vec<RegionId> = self.sessions.keys().copied().collect();
+        for region in regions {
+            if let Some(slot) = self.sessions.get_mut(&region) {
+                slot.session.close(now);
+            }
+            self.mark_dirty(region);
+        }
+        self.flush();
+        self.announce_leaving();
+    }
+
+    fn handle(&self) -> Option<CoreRef> {
+        self.me.upgrade()
+    }
+}
+
+/// The supervised actor that drives a [`Core`].
+pub(crate) struct Hub {
+    pub(crate) core: CoreRef,
+    pub(crate) outbound: Rc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Outbound>>>,
+    pub(crate) answers: Rc<tokio::sync::Mutex<mpsc::UnboundedReceiver<LocalFuture<()>>>>,
+}
+
+impl Actor for Hub {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let outbound = drive_outbound(Rc::clone(&self.core), Rc::clone(&self.outbound));
+        let timer = drive_timer(Rc::clone(&self.core));
+        let answers = drive_answers(Rc::clone(&self.answers));
+        let accepts = links::drive_accepts(Rc::clone(&self.core));
+        ctx.spawn(outbound.into_actor(self));
+        ctx.spawn(timer.into_actor(self));
+        ctx.spawn(answers.into_actor(self));
+        ctx.spawn(accepts.into_actor(self));
+    }
+}
+
+async fn drive_outbound(
+    core: CoreRef,
+    queue: Rc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Outbound>>>,
+) {
+    let mut queue = queue.lock().await;
+    let mut batch = Vec::with_capacity(OUTBOUND_BATCH);
+    while queue.recv_many(&mut batch, OUTBOUND_BATCH).await > 0 {
+        let mut core = core.borrow_mut();
+        for item in batch.drain(..) {
+            core.handle_outbound(item);
+        }
+        core.flush();
+    }
+}
+
+async fn drive_timer(core: CoreRef) {
+    let changed = Rc::clone(&core.borrow().timer_changed);
+    loop {
+        let wait = {
+            let core = core.borrow();
+            core.next_timer.saturating_sub(core.now())
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait.as_duration()) => core.borrow_mut().handle_timer(),
+            () = changed.notified() => {}
+        }
+    }
+}
+
+/// Runs the answers of remote asks and the deliveries that wait for room, without a task for each.
+async fn drive_answers(queue: Rc<tokio::sync::Mutex<mpsc::UnboundedReceiver<LocalFuture<()>>>>) {
+    let mut queue = queue.lock().await;
+    let mut running = FuturesUnordered::new();
+    let mut batch = Vec::with_capacity(OUTBOUND_BATCH);
+    loop {
+        tokio::select! {
+            count = queue.recv_many(&mut batch, OUTBOUND_BATCH) => {
+                if count == 0 {
+                    return;
+                }
+                running.extend(batch.drain(..));
+            }
+            Some(()) = running.next() => {}
+        }
+    }
+}
+
+const OUTBOUND_BATCH: usize = 1024;
+/// How often links are looked after; half the shortest probe time-out.
+const TICK: Micros = Micros::from_millis(50);

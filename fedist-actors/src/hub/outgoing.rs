@@ -1,0 +1,296 @@
+//! From the node's senders into sessions, and from sessions onto links.
+
+use bytes::Bytes;
+use fedist_registry::{Micros, RegionId, RegionPid};
+use fedist_transport::{
+    session::{EndReason, PushError, Session, SessionEvent},
+    wire::{Class, FrameKind, RecordHeader, RecordKind, Records, SourceRoute},
+};
+
+use super::{Core, SessionSlot, frames::hop_header};
+use crate::{
+    AskError, DeadLetter, Down, DropReason, ExitReason,
+    outbound::Outbound,
+};
+
+/// Bytes queued at a link beyond which sessions hold their frames back, so that priority and
+/// route changes still mean something. About 10 ms at 1 Gbit/s.
+const LINK_HIGH: usize = 1 << 20;
+
+impl Core {
+    /// Takes one item of the node's outbound queue.
+    pub(super) fn handle_outbound(&mut self, item: Outbound) {
+        let item = match item {
+            Outbound::Run(work) => return work(self),
+            Outbound::Ask {
+                region,
+                header,
+                body,
+                reply,
+            } => {
+                let len = header.encoded_len(body.len());
+                self.node.inner().gates.get(region).release(len);
+                let left = Micros::from_millis(u64::from(header.deadline_ms));
+                let deadline = self.now() + left;
+                let correlation = self.asks.add(region, deadline, reply);
+                self.arm(deadline);
+                if !self.sessions.contains_key(&region) {
+                    self.session_with(region).session.set_watched(true);
+                }
+                Outbound::System {
+                    region,
+                    header: RecordHeader {
+                        correlation,
+                        ..header
+                    },
+                    body,
+                }
+            }
+            other => other,
+        };
+        let (Outbound::Tell { region, .. } | Outbound::System { region, .. }) = &item else {
+            return;
+        };
+        let region = *region;
+        let slot = self.session_with(region);
+        slot.stalled.push_back(item);
+        if slot.stalled.len() == 1 {
+            self.feed(region);
+        }
+        self.mark_dirty(region);
+    }
+
+    /// Moves what waits at a session into it, as far as there is room.
+    fn feed(&mut self, region: RegionId) {
+        let now = self.now();
+        while let Some(slot) = self.sessions.get_mut(&region) {
+            let Some(item) = slot.stalled.pop_front() else {
+                return;
+            };
+            let (header, body, gated) = match &item {
+                Outbound::Tell { header, body, .. } => (header, body, true),
+                Outbound::System { header, body, .. } => (header, body, false),
+                Outbound::Ask { .. } | Outbound::Run(_) => continue,
+            };
+            let mut header = *header;
+            if header.kind == RecordKind::Ask {
+                // A request past its deadline is not sent any more (C11).
+                let Some(left) = self.asks.time_left(header.correlation, now) else {
+                    continue;
+                };
+                header.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+            }
+            let len = header.encoded_len(body.len());
+            match slot.session.push(now, &header, body) {
+                Ok(()) => {
+                    if gated {
+                        self.node.inner().gates.get(region).release(len);
+                    }
+                }
+                Err(PushError::Full) => {
+                    slot.stalled.push_front(item);
+                    return;
+                }
+                Err(error) => {
+                    if gated {
+                        self.node.inner().gates.get(region).release(len);
+                    }
+                    self.refuse(region, &header, body.len(), &error);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, region: RegionId, header: &RecordHeader, len: usize, error: &PushError) {
+        let max = self.node.inner().max_message;
+        tracing::warn!(%region, %error, "a record was refused by its session");
+        if header.kind == RecordKind::Ask {
+            let error = AskError::TooLarge {
+                len: len as u64,
+                max: max as u64,
+            };
+            self.asks.settle(region, header.correlation, Err(error));
+        } else {
+            self.note_undelivered(region, header, DropReason::TooLarge);
+        }
+    }
+
+    pub(super) fn note_undelivered(&self, region: RegionId, header: &RecordHeader, reason: DropReason) {
+        let Some(to) = header.to else {
+            return;
+        };
+        self.node.inner().dead_letters.note(DeadLetter {
+            to: RegionPid::new(region, to),
+            from: header.from.map(|from| RegionPid::new(self.region(), from)),
+            message: self.node.type_name(header.type_hash),
+            reason,
+        });
+    }
+
+    pub(super) fn session_with(&mut self, region: RegionId) -> &mut SessionSlot {
+        let now = self.now();
+        let (config, me, boot) = (&self.config, self.node.region(), self.node.boot());
+        self.sessions.entry(region).or_insert_with(|| SessionSlot {
+            session: Session::new(config.session.clone(), me, region, boot, now),
+            stalled: std::collections::VecDeque::new(),
+            dirty: false,
+            last_hop: None,
+            last_heard: now,
+        })
+    }
+
+    pub(super) fn mark_dirty(&mut self, region: RegionId) {
+        if let Some(slot) = self.sessions.get_mut(&region)
+            && !slot.dirty
+        {
+            slot.dirty = true;
+            self.dirty.push(region);
+        }
+    }
+
+    /// Sends what the touched sessions have to send. Called once per batch of work.
+    pub(super) fn flush(&mut self) {
+        while let Some(region) = self.dirty.pop() {
+            if let Some(slot) = self.sessions.get_mut(&region) {
+                slot.dirty = false;
+            }
+            self.transmit(region);
+            self.take_events(region);
+        }
+    }
+
+    fn transmit(&mut self, region: RegionId) {
+        let now = self.now();
+        let (me, mut held_back) = (self.region(), false);
+        loop {
+            self.feed(region);
+            let Some(slot) = self.sessions.get_mut(&region) else {
+                return;
+            };
+            let Some(route) = self.routes.get(region) else {
+                break;
+            };
+            let (next, Ok(source_route)) = (route.next_hop(), SourceRoute::new(route.relays())) else {
+                break;
+            };
+            let Some(port) = self.links.get(&next) else {
+                break;
+            };
+            slot.last_hop = Some(next);
+            let mut sent = false;
+            loop {
+                if port.tx.queued(Class::Message) + port.tx.queued(Class::Bulk) > LINK_HIGH {
+                    held_back = true;
+                    break;
+                }
+                let Some(frame) = slot.session.poll_transmit(now) else {
+                    break;
+                };
+                sent = true;
+                let header = Bytes::copy_from_slice(&frame.header);
+                let mut hop = hop_header(
+                    FrameKind::Session,
+                    frame.class,
+                    me,
+                    region,
+                    header.len() + frame.records.len(),
+                );
+                hop.route = source_route;
+                // A refusal is as good as a loss on the way: the session sends it again.
+                if port.tx.send(hop, [header, frame.records]).is_err() {
+                    held_back = true;
+                    break;
+                }
+                port.liveness_tx(now);
+            }
+            // Sealing frames made room: take in more of what waits, and go on.
+            if held_back || !sent || slot.stalled.is_empty() {
+                break;
+            }
+        }
+        let deadline = self
+            .sessions
+            .get(&region)
+            .and_then(|slot| slot.session.poll_timeout());
+        if let Some(at) = deadline {
+            self.arm(at.max(now));
+        }
+        if held_back {
+            self.arm(now + Micros::from_millis(1));
+            self.retry.insert(region);
+        }
+    }
+
+    /// Acts on what a session has to say.
+    pub(super) fn take_events(&mut self, region: RegionId) {
+        while let Some(event) = self
+            .sessions
+            .get_mut(&region)
+            .and_then(|slot| slot.session.poll_event())
+        {
+            match event {
+                SessionEvent::Deliver { records } => {
+                    for record in Records::new(records) {
+                        match record {
+                            Ok((header, body)) => self.deliver(region, &header, body),
+                            Err(error) => {
+                                tracing::warn!(%region, %error, "malformed records in a frame");
+                                self.count("records_malformed");
+                                break;
+                            }
+                        }
+                    }
+                }
+                SessionEvent::DeliverLarge { header, body } => self.deliver(region, &header, body),
+                SessionEvent::Ended {
+                    reason,
+                    undelivered,
+                } => self.session_ended(region, &reason, &undelivered),
+                SessionEvent::Acked { .. } | SessionEvent::Opened { .. } => {}
+                _ => {}
+            }
+        }
+    }
+
+    fn session_ended(&mut self, region: RegionId, reason: &EndReason, undelivered: &[RecordHeader]) {
+        tracing::info!(%region, ?reason, undelivered = undelivered.len(), "session ended");
+        self.count("sessions_ended");
+        for header in undelivered {
+            // Asks learn it as their outcome; system records carry nothing of the application's.
+            if header.kind == RecordKind::Tell {
+                self.note_undelivered(region, header, DropReason::SessionEnded);
+            }
+        }
+        let now = self.now();
+        let (last_hop, silent) = match self.sessions.get_mut(&region) {
+            Some(slot) => {
+                let stalled = std::mem::take(&mut slot.stalled);
+                let facts = (slot.last_hop, now.saturating_sub(slot.last_heard));
+                for item in stalled {
+                    if let Outbound::Tell { header, body, .. } = &item {
+                        let gate = self.node.inner().gates.get(region);
+                        gate.release(header.encoded_len(body.len()));
+                        self.note_undelivered(region, header, DropReason::SessionEnded);
+                    }
+                }
+                facts
+            }
+            None => (None, Micros::ZERO),
+        };
+        self.asks.fail_region(region);
+        let node = self.node.clone();
+        node.inner().processes.forget_watchers_of(region);
+        node.inner().tasks.cancel_region(region);
+        for (monitor, pid, sink) in node.inner().remote_monitors.take_region(region) {
+            sink(Down {
+                monitor,
+                pid,
+                reason: ExitReason::Unreachable {
+                    silent_ms: silent.as_millis(),
+                    last_hop,
+                },
+            });
+        }
+        self.update_gate(region);
+    }
+}

@@ -1,0 +1,130 @@
+//! The hub's part of a node's status.
+
+use fedist_registry::{LinkCost, RegionId};
+
+use super::Core;
+use crate::{LinkStatus, Node, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
+
+impl Node {
+    /// A snapshot of this node; `None` when it is stopped.
+    pub async fn status(&self) -> Option<NodeStatus> {
+        self.on_hub(|core| core.status()).await
+    }
+
+    /// Fault injection for tests and demonstrations: the relay of the link to `peer` panics, as a
+    /// defect in it would make it. Its supervisor opens the link again. False without such a link.
+    pub async fn danger_crash_relay(&self, peer: RegionId) -> bool {
+        self.on_hub(move |core| core.crash_relay(peer)).await.unwrap_or(false)
+    }
+}
+
+impl Core {
+    fn status(&self) -> NodeStatus {
+        let inner = self.node.inner();
+        let now = self.now();
+        let ms = |us: Option<u32>| us.map(|us| f64::from(us) / 1000.0);
+        let mut links: Vec<LinkStatus> = self
+            .links
+            .iter()
+            .map(|(peer, port)| {
+                let stats = port.tx.stats();
+                LinkStatus {
+                    peer: *peer,
+                    name: self.name_of(*peer),
+                    dialed: port.dialed,
+                    rtt_ms: ms(port.estimate.srtt_us()),
+                    rtt_min_ms: ms(port.estimate.min_rtt_us(now)),
+                    rtt_deviation_ms: ms(port.estimate.deviation_us()),
+                    cost_ms: port.estimate.cost(now).map(cost_ms),
+                    frames_sent: stats.frames_sent,
+                    frames_received: stats.frames_received,
+                    bytes_sent: stats.bytes_sent,
+                    bytes_received: stats.bytes_received,
+                    up_ms: now.saturating_sub(port.since).as_millis(),
+                }
+            })
+            .collect();
+        links.sort_by_key(|link| link.peer);
+        let mut sessions: Vec<SessionStatus> = self
+            .sessions
+            .iter()
+            .map(|(peer, slot)| {
+                let stats = slot.session.stats();
+                SessionStatus {
+                    peer: *peer,
+                    accepted: stats.accepted,
+                    delivered: stats.acked,
+                    dropped: stats.dropped_ended,
+                    in_flight: stats.in_flight,
+                    retransmitted: stats.retransmitted,
+                    duplicates: stats.duplicates,
+                    rtt_ms: ms(stats.srtt_us),
+                }
+            })
+            .collect();
+        sessions.sort_by_key(|session| session.peer);
+        let me = self.region();
+        let mut counters: std::collections::BTreeMap<String, u64> = self
+            .counters
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect();
+        let gated: u64 = inner.gates.used().map(|(_, gate)| gate.accepted()).sum();
+        counters.insert("messages_accepted".to_owned(), gated);
+        NodeStatus {
+            region: me,
+            name: inner.name.clone(),
+            boot: inner.boot,
+            live: self.is_live(),
+            address: inner.local_address.clone(),
+            registry_index: self.registry.version().index,
+            processes: inner.processes.len(),
+            relay_delay_us: self.relay_delay.p90_us(),
+            uptime_ms: now.as_millis(),
+            dropped: self
+                .node
+                .dropped()
+                .into_iter()
+                .map(|(reason, count)| (reason.to_string(), count))
+                .collect(),
+            counters,
+            regions: self
+                .registry
+                .regions()
+                .map(|record| RegionStatus {
+                    id: record.id,
+                    name: record.name.to_string(),
+                    parent: record.parent,
+                    addresses: record.addresses.clone(),
+                    key_hash: record.key_hash.to_string(),
+                    status: record.status,
+                    coordinates: record.coordinates,
+                    reachable: record.id == me || self.routes.get(record.id).is_some(),
+                })
+                .collect(),
+            links,
+            routes: self
+                .routes
+                .iter()
+                .map(|(to, route)| RouteStatus {
+                    to,
+                    path: std::iter::once(me).chain(route.hops.iter().copied()).collect(),
+                    cost_ms: cost_ms(route.cost),
+                })
+                .collect(),
+            sessions,
+        }
+    }
+
+    fn name_of(&self, region: RegionId) -> String {
+        self.registry
+            .get(region)
+            .map(|record| record.name.to_string())
+            .unwrap_or_default()
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a cost in µs is far below 2^53")]
+fn cost_ms(cost: LinkCost) -> f64 {
+    cost.as_micros() as f64 / 1000.0
+}

@@ -1,0 +1,149 @@
+//! Messages that cross regions: their stable names and their encoding.
+
+use std::cell::RefCell;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use fedist_transport::wire::type_hash;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A message that other regions may send, known by a stable name and a version.
+///
+/// Derive it with `#[derive(Message)]` and `#[wire(name = "..", version = ..)]`. On the wire
+/// a message is MessagePack with named fields, so that an added `Option` field (or one with
+/// `#[serde(default)]`) is compatible in both directions.
+pub trait WireMessage:
+    actix::Message<Result: Serialize + DeserializeOwned + Send + 'static>
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + 'static
+{
+    /// The stable name, e.g. `chat.post`; never a type path.
+    const NAME: &'static str;
+    /// The version of the type's shape; told to the receiver with every message.
+    const VERSION: u16;
+}
+
+/// The hash of a message type's name: what a record on the wire carries.
+pub(crate) const fn wire_type<M: WireMessage>() -> u32 {
+    type_hash(M::NAME)
+}
+
+/// A value could not be turned into bytes: its `Serialize` reported an error.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot encode {name}: {detail}; its Serialize must succeed for every value; fix the type")]
+pub struct EncodeError {
+    /// The stable name of the type.
+    pub name: &'static str,
+    detail: String,
+}
+
+/// Bytes do not decode as the type they claim to be.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct DecodeError {
+    detail: String,
+}
+
+/// Encodes a value of the type called `name`.
+///
+/// Small values share one allocation: each thread writes into a chunk and hands out
+/// slices of it, so that a message costs a reference count instead of a `malloc`.
+pub(crate) fn encode<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Result<Bytes, EncodeError> {
+    CHUNK.with_borrow_mut(|chunk| {
+        if chunk.capacity() < CHUNK_LOW {
+            *chunk = BytesMut::with_capacity(CHUNK_LEN);
+        }
+        let mut writer = chunk.writer();
+        match rmp_serde::encode::write_named(&mut writer, value) {
+            Ok(()) => Ok(chunk.split().freeze()),
+            Err(error) => {
+                chunk.clear();
+                Err(EncodeError {
+                    name,
+                    detail: error.to_string(),
+                })
+            }
+        }
+    })
+}
+
+/// Decodes one value from the whole of `body`: trailing bytes are an error, nesting is limited.
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    let mut deserializer = rmp_serde::Deserializer::new(body);
+    deserializer.set_max_depth(MAX_DEPTH);
+    let value = T::deserialize(&mut deserializer).map_err(|error| DecodeError {
+        detail: error.to_string(),
+    })?;
+    let rest = deserializer.get_ref().len();
+    if rest > 0 {
+        return Err(DecodeError {
+            detail: format!("{rest} bytes are left behind the value"),
+        });
+    }
+    Ok(value)
+}
+
+thread_local! {
+    static CHUNK: RefCell<BytesMut> = const { RefCell::new(BytesMut::new()) };
+}
+
+const CHUNK_LEN: usize = 64 * 1024;
+/// Below this much room a new chunk is cheaper than a growth that copies.
+const CHUNK_LOW: usize = 512;
+const MAX_DEPTH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Old {
+        a: u32,
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct New {
+        a: u32,
+        b: Option<String>,
+    }
+
+    #[test]
+    fn an_added_optional_field_is_compatible_both_ways() {
+        let old = encode("t", &Old { a: 7 }).unwrap();
+        assert_eq!(decode::<New>(&old).unwrap(), New { a: 7, b: None });
+        let new = encode("t", &New { a: 7, b: Some("x".into()) }).unwrap();
+        assert_eq!(decode::<Old>(&new).unwrap(), Old { a: 7 });
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = encode("t", &Old { a: 7 }).unwrap().to_vec();
+        bytes.push(0xc0);
+        assert!(decode::<Old>(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_failed_encoding_leaves_nothing_behind() {
+        struct Bad;
+        impl Serialize for Bad {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::{Error as _, SerializeSeq as _};
+                let mut seq = s.serialize_seq(Some(2))?;
+                seq.serialize_element("half")?;
+                Err(S::Error::custom("no more"))
+            }
+        }
+        assert!(encode("t", &Bad).is_err());
+        let good = encode("t", &Old { a: 1 }).unwrap();
+        assert_eq!(decode::<Old>(&good).unwrap(), Old { a: 1 });
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Nest(#[allow(dead_code, reason = "only the depth matters")] Vec<Nest>);
+        let bytes = vec![0x91_u8; 100_000];
+        assert!(decode::<Nest>(&bytes).is_err());
+    }
+}

@@ -1,0 +1,677 @@
+//! The node: one running process of a region, and the handle everything is done with.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::ThreadId,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Addr, Context, Recipient, dev::channel};
+use actix_rt::ArbiterHandle;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use dashmap::DashMap;
+use fedist_registry::{
+    AllocError, IdAllocator, LocalId, Micros, Registry, RegionId, RegionPid, RouteTable,
+};
+use fedist_transport::wire::{RecordHeader, RecordKind, type_hash};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    AskError, DeadLetter, RegionAddr, SendError, WireMessage,
+    address::drop_reason,
+    ask::Ask,
+    dead_letter::{DeadLetters, DropReason},
+    exit::{ExitReason, MonitorRef, RemoteMonitors},
+    hub::Core,
+    message::{encode, wire_type},
+    names,
+    outbound::{GateState, Gates, Outbound, Refused},
+    process::{Process, ProcessFuture, ProcessTable, current_local},
+    signal::Signal,
+    task::TaskBook,
+};
+
+/// A running node. Cheap to clone; every clone is the same node.
+///
+/// A node runs on its own threads until [`stop`](Node::stop) is called or the process ends;
+/// dropping handles does not stop it. Nothing is global: several nodes live in one process
+/// without seeing each other other than through their links.
+#[derive(Clone)]
+pub struct Node(Arc<NodeInner>);
+
+pub(crate) struct NodeInner {
+    pub(crate) region: RegionId,
+    pub(crate) name: String,
+    pub(crate) boot: u32,
+    pub(crate) max_message: usize,
+    pub(crate) mailbox_capacity: usize,
+    pub(crate) clock: Clock,
+    pub(crate) ids: IdAllocator,
+    pub(crate) processes: ProcessTable,
+    pub(crate) outbound: mpsc::UnboundedSender<Outbound>,
+    pub(crate) gates: Gates,
+    pub(crate) live: AtomicBool,
+    pub(crate) stopped: AtomicBool,
+    pub(crate) view: ArcSwap<View>,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) remote_monitors: RemoteMonitors,
+    pub(crate) tasks: TaskBook,
+    /// Stable names of the message types that this node exports or has sent, by hash.
+    pub(crate) types: DashMap<u32, &'static str>,
+    pub(crate) hub_thread: ThreadId,
+    pub(crate) hub_arbiter: ArbiterHandle,
+    /// Where actors run when they are spawned from outside; the hub's own by default.
+    pub(crate) arbiters: Vec<ArbiterHandle>,
+    pub(crate) task_arbiters: Vec<ArbiterHandle>,
+    pub(crate) next_arbiter: AtomicUsize,
+    pub(crate) next_reference: AtomicU64,
+    pub(crate) local_address: String,
+}
+
+/// What this node knows of the federation at one moment.
+pub struct View {
+    /// The copy of the registry.
+    pub registry: Registry,
+    /// The paths from here.
+    pub routes: RouteTable,
+}
+
+/// The node's own time: microseconds since it started.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(self) -> Micros {
+        Micros::from_duration(self.0.elapsed())
+    }
+}
+
+/// The address of an actor that this node spawned, with its pid. Derefs to actix's `Addr`.
+pub struct LocalAddr<A: Actor> {
+    addr: Addr<A>,
+    sender: channel::AddressSender<A>,
+    pid: RegionPid,
+    node: Node,
+}
+
+impl<A: Actor> LocalAddr<A> {
+    /// The actor's pid. Nobody can send to it from other regions before it is exported.
+    pub fn pid(&self) -> RegionPid {
+        self.pid
+    }
+
+    /// The same actor as an address that can travel.
+    pub fn region_addr(&self) -> RegionAddr<A> {
+        RegionAddr::new(&self.node, self.pid)
+    }
+
+    pub(crate) fn sender(&self) -> &channel::AddressSender<A> {
+        &self.sender
+    }
+}
+
+impl<A: Actor> Clone for LocalAddr<A> {
+    fn clone(&self) -> Self {
+        Self {
+            addr: self.addr.clone(),
+            sender: self.sender.clone(),
+            pid: self.pid,
+            node: self.node.clone(),
+        }
+    }
+}
+
+impl<A: Actor> std::ops::Deref for LocalAddr<A> {
+    type Target = Addr<A>;
+
+    fn deref(&self) -> &Addr<A> {
+        &self.addr
+    }
+}
+
+/// An actor could not be given a pid; nothing was spawned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// Ids ran out or their next block could not be made durable.
+    #[error(transparent)]
+    Ids(#[from] AllocError),
+    /// The node is stopped.
+    #[error("the node is stopped; it spawns nothing any more")]
+    Stopped,
+}
+
+impl Node {
+    pub(crate) fn new(inner: NodeInner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn inner(&self) -> &NodeInner {
+        &self.0
+    }
+
+    /// The region that this node serves.
+    pub fn region(&self) -> RegionId {
+        self.0.region
+    }
+
+    /// The region's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How often this region has been started on its data directory; grows with every start.
+    pub fn boot(&self) -> u32 {
+        self.0.boot
+    }
+
+    /// The address the node listens at, as bound (`127.0.0.1:4433`).
+    pub fn local_address(&self) -> &str {
+        &self.0.local_address
+    }
+
+    /// Whether this region may send across regions: its join is in its copy of the registry.
+    pub fn is_live(&self) -> bool {
+        self.0.live.load(Ordering::Acquire)
+    }
+
+    /// The registry copy and the routes as this node knows them now.
+    pub fn view(&self) -> Arc<View> {
+        self.0.view.load_full()
+    }
+
+    /// Number of living actors, services and tasks.
+    pub fn process_count(&self) -> usize {
+        self.0.processes.len()
+    }
+
+    /// The latest messages that reached nobody (at most 1,024, oldest first).
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.0.dead_letters.recent()
+    }
+
+    /// How many messages reached nobody, by reason, since the node started.
+    pub fn dropped(&self) -> std::collections::BTreeMap<DropReason, u64> {
+        self.0.dead_letters.counts()
+    }
+
+    /// Starts an actor under a fresh pid. A panic in it ends this actor only.
+    ///
+    /// Called from one of the node's own threads (in a handler, say) the actor starts on that
+    /// thread, so that talkers stay together; else on the next of the node's actor threads.
+    /// The mailbox is bounded ([`NodeBuilder::mailbox_capacity`](crate::NodeBuilder::mailbox_capacity)).
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing was spawned then.
+    pub fn spawn<A>(&self, actor: A) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>> + Send,
+    {
+        self.spawn_with(move |_| actor)
+    }
+
+    /// As [`spawn`](Self::spawn) for an actor that is made on its thread, so it need not be `Send`.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; `make` was not called then.
+    pub fn spawn_with<A, F>(&self, make: F) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + Send + 'static,
+    {
+        let local = self.0.ids.next()?;
+        self.spawn_at(local, make)
+    }
+
+    fn spawn_at<A, F>(&self, local: LocalId, make: F) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + Send + 'static,
+    {
+        let (local_addr, receiver) = self.admit::<A>(local)?;
+        if std::thread::current().id() == self.0.hub_thread {
+            self.run_actor(local_addr.pid, receiver, make);
+            return Ok(local_addr);
+        }
+        let (node, pid) = (self.clone(), local_addr.pid);
+        let run = move || node.run_actor(pid, receiver, make);
+        if !self.arbiter().spawn_fn(run) {
+            self.process_ended(local, ExitReason::Shutdown);
+            return Err(SpawnError::Stopped);
+        }
+        Ok(local_addr)
+    }
+
+    /// Spawns on the hub's thread, where this must be called; the actor need not be `Send`.
+    pub(crate) fn spawn_here<A>(&self, actor: A) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let local = self.0.ids.next()?;
+        self.spawn_here_at(local, move |_| actor)
+    }
+
+    /// As [`spawn_here`](Self::spawn_here), under the id of a well-known service.
+    pub(crate) fn spawn_here_at<A, F>(&self, local: LocalId, make: F) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + 'static,
+    {
+        let (local_addr, receiver) = self.admit::<A>(local)?;
+        self.run_actor(local_addr.pid, receiver, make);
+        Ok(local_addr)
+    }
+
+    /// Enters an actor into the process table.
+    fn admit<A>(&self, local: LocalId) -> Result<(LocalAddr<A>, channel::AddressReceiver<A>), SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        if self.0.stopped.load(Ordering::Acquire) {
+            return Err(SpawnError::Stopped);
+        }
+        let pid = RegionPid::new(self.0.region, local);
+        let (sender, receiver) = channel::channel::<A>(self.0.mailbox_capacity);
+        let addr = Addr::new(sender.clone());
+        self.0
+            .processes
+            .insert(Process::new(pid, Some(Box::new(addr.clone()))));
+        let local_addr = LocalAddr {
+            addr,
+            sender,
+            pid,
+            node: self.clone(),
+        };
+        Ok((local_addr, receiver))
+    }
+
+    /// Starts an admitted actor on this thread.
+    fn run_actor<A, F>(&self, pid: RegionPid, receiver: channel::AddressReceiver<A>, make: F)
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        if let Some(process) = self.0.processes.get(pid.local()) {
+            process.set_stop(stop);
+        }
+        let future = async move {
+            let mut context = Context::with_receiver(receiver);
+            let actor = make(&mut context);
+            let running = context.into_future(actor);
+            // A stop from outside drops the actor between two messages.
+            let _ = futures_util::future::select(running, stopped).await;
+        };
+        actix_rt::spawn(ProcessFuture::new(self.clone(), pid, future));
+    }
+
+    /// Ends an actor of this node in an orderly way: between two messages, reason `Shutdown`.
+    pub(crate) fn shut_down(&self, pid: RegionPid) {
+        if let Some(process) = self.local_address_of(pid) {
+            process.stop();
+            self.process_ended(pid.local(), ExitReason::Shutdown);
+        }
+    }
+
+    /// Ends every actor and task, services excepted.
+    pub(crate) fn end_all_actors(&self) {
+        for pid in self.0.processes.pids() {
+            if !pid.is_service() {
+                self.shut_down(pid);
+            }
+        }
+    }
+
+    fn arbiter(&self) -> &ArbiterHandle {
+        let arbiters = &self.0.arbiters;
+        if arbiters.is_empty() {
+            return &self.0.hub_arbiter;
+        }
+        &arbiters[self.0.next_arbiter.fetch_add(1, Ordering::Relaxed) % arbiters.len()]
+    }
+
+    /// The address of an actor whose pid is known. Nothing is asked: a wrong pid shows on the first send.
+    pub fn address<A: Actor>(&self, pid: RegionPid) -> RegionAddr<A> {
+        RegionAddr::new(self, pid)
+    }
+
+    pub(crate) fn local_address_of(&self, pid: RegionPid) -> Option<Arc<Process>> {
+        (pid.region() == self.0.region)
+            .then(|| self.0.processes.get(pid.local()))
+            .flatten()
+    }
+
+    /// Finds an actor by `region/name`, where `region` is the region's name or number.
+    ///
+    /// # Errors
+    /// [`names::LookupError`].
+    pub async fn lookup<A: Actor>(&self, path: &str) -> Result<RegionAddr<A>, names::LookupError> {
+        let pid = self.whereis(path).await?;
+        Ok(RegionAddr::new(self, pid))
+    }
+
+    /// The remote-task API of this node.
+    pub fn tasks(&self) -> crate::task::Tasks {
+        crate::task::Tasks::new(self.clone())
+    }
+
+    // ---- sending -------------------------------------------------------------------------
+
+    pub(crate) fn record_header(
+        &self,
+        kind: RecordKind,
+        to: RegionPid,
+        wire_type: u32,
+        version: u16,
+    ) -> RecordHeader {
+        RecordHeader {
+            kind,
+            to: Some(to.local()),
+            from: current_local(self.0.region),
+            type_hash: wire_type,
+            version,
+            correlation: 0,
+            deadline_ms: 0,
+        }
+    }
+
+    pub(crate) fn queue(&self, item: Outbound) {
+        // Fails only when the hub is gone; the gates say `Stopped` by then.
+        let _ = self.0.outbound.send(item);
+    }
+
+    pub(crate) fn try_send_to<M: WireMessage>(
+        &self,
+        pid: RegionPid,
+        message: M,
+    ) -> Result<(), SendError<M>> {
+        if pid.region() == self.0.region {
+            return match self.local_recipient::<M>(pid) {
+                Ok(recipient) => recipient.try_send(message).map_err(|error| match error {
+                    actix::prelude::SendError::Full(m) => SendError::Full(m),
+                    actix::prelude::SendError::Closed(m) => SendError::NoActor(pid, m),
+                }),
+                Err(AskError::Denied(_)) => Err(SendError::Denied(pid, message)),
+                Err(_) => Err(SendError::NoActor(pid, message)),
+            };
+        }
+        let body = match self.encode_outgoing(&message) {
+            Ok(body) => body,
+            Err(error) => return Err(error.with(message)),
+        };
+        let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
+        let region = pid.region();
+        match self.0.gates.get(region).acquire(header.encoded_len(body.len())) {
+            Ok(()) => {
+                self.queue(Outbound::Tell {
+                    region,
+                    header,
+                    body,
+                });
+                Ok(())
+            }
+            Err(refused) => Err(refused_with(region, &refused, message)),
+        }
+    }
+
+    pub(crate) async fn tell_to<M: WireMessage>(
+        &self,
+        pid: RegionPid,
+        message: M,
+    ) -> Result<(), SendError<M>> {
+        let region = pid.region();
+        if region == self.0.region {
+            return match self.try_send_to(pid, message) {
+                Err(SendError::Full(message)) => match self.local_recipient::<M>(pid) {
+                    Ok(recipient) => {
+                        let _ = recipient.send(message).await;
+                        Ok(())
+                    }
+                    Err(_) => Err(SendError::NoActor(pid, message)),
+                },
+                outcome => outcome,
+            };
+        }
+        let body = match self.encode_outgoing(&message) {
+            Ok(body) => body,
+            Err(error) => return Err(error.with(message)),
+        };
+        let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
+        let len = header.encoded_len(body.len());
+        match self.0.gates.get(region).acquire_wait(len).await {
+            Ok(()) => {
+                self.queue(Outbound::Tell {
+                    region,
+                    header,
+                    body,
+                });
+                Ok(())
+            }
+            Err(refused) => Err(refused_with(region, &refused, message)),
+        }
+    }
+
+    pub(crate) fn ask_to<M: WireMessage>(&self, pid: RegionPid, message: M) -> Ask<M> {
+        if pid.region() == self.0.region {
+            return match self.local_recipient::<M>(pid) {
+                Ok(recipient) => {
+                    Ask::local(self, pid, crate::ask::LocalAsk::new(recipient.send(message)))
+                }
+                Err(error) => Ask::failed(error),
+            };
+        }
+        match self.encode_outgoing(&message) {
+            Ok(body) => Ask::remote(self, pid, body),
+            Err(error) => Ask::failed(error.with(()).reason()),
+        }
+    }
+
+    pub(crate) fn local_recipient<M: WireMessage>(
+        &self,
+        pid: RegionPid,
+    ) -> Result<Recipient<M>, AskError> {
+        let process = self
+            .local_address_of(pid)
+            .ok_or(AskError::NoActor(pid))?;
+        process
+            .inlet(wire_type::<M>())
+            .and_then(|inlet| inlet.recipient().downcast::<Recipient<M>>().ok())
+            .map(|recipient| *recipient)
+            .ok_or(AskError::Denied(pid))
+    }
+
+    fn encode_outgoing<M: WireMessage>(&self, message: &M) -> Result<Bytes, OutgoingError> {
+        if self.0.stopped.load(Ordering::Acquire) {
+            return Err(OutgoingError::Stopped);
+        }
+        if !self.is_live() {
+            return Err(OutgoingError::NotLive);
+        }
+        let body = encode(M::NAME, message).map_err(OutgoingError::Encode)?;
+        if body.len() > self.0.max_message {
+            return Err(OutgoingError::TooLarge {
+                len: body.len(),
+                max: self.0.max_message,
+            });
+        }
+        Ok(body)
+    }
+
+    pub(crate) fn refusal(&self, region: RegionId, refused: &Refused) -> AskError {
+        match refused {
+            Refused::Full => AskError::Full,
+            Refused::NoRoute => AskError::NoRoute(region),
+            Refused::Unknown => AskError::UnknownRegion(region),
+            Refused::Stopped => AskError::Stopped,
+        }
+    }
+
+    /// Counts and keeps a message that a `do_send` could not hand over.
+    pub(crate) fn note_refused(&self, to: RegionPid, name: &str, error: &AskError) {
+        self.0.dead_letters.note(DeadLetter {
+            to,
+            from: current_local(self.0.region).map(|local| RegionPid::new(self.0.region, local)),
+            message: name.to_owned(),
+            reason: drop_reason(error),
+        });
+    }
+
+    pub(crate) fn type_name(&self, wire_type: u32) -> String {
+        match self.0.types.get(&wire_type) {
+            Some(name) => (*name).to_owned(),
+            None => format!("type {wire_type:#010x}"),
+        }
+    }
+
+    // ---- signals -------------------------------------------------------------------------
+
+    pub(crate) fn signal(&self, region: RegionId, signal: &Signal) {
+        match encode("fedist.signal", signal) {
+            Ok(body) => self.queue(Outbound::System {
+                region,
+                header: RecordHeader {
+                    kind: RecordKind::Signal,
+                    to: None,
+                    from: None,
+                    type_hash: type_hash("fedist.signal"),
+                    version: 1,
+                    correlation: 0,
+                    deadline_ms: 0,
+                },
+                body,
+            }),
+            Err(error) => tracing::error!(%error, "a signal could not be encoded"),
+        }
+    }
+
+    pub(crate) fn signal_monitor(&self, pid: RegionPid, monitor: MonitorRef) {
+        self.signal(pid.region(), &Signal::Monitor { pid, monitor });
+    }
+
+    pub(crate) fn signal_demonitor(&self, pid: RegionPid, monitor: MonitorRef) {
+        self.signal(pid.region(), &Signal::Demonitor { pid, monitor });
+    }
+
+    pub(crate) fn signal_down(
+        &self,
+        region: RegionId,
+        pid: RegionPid,
+        monitor: MonitorRef,
+        reason: ExitReason,
+    ) {
+        self.signal(region, &Signal::Down { pid, monitor, reason });
+    }
+
+    // ---- the hub -------------------------------------------------------------------------
+
+    /// Runs `work` on the hub's state and waits for its answer; `None` when the node is stopped.
+    pub(crate) async fn on_hub<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.queue(Outbound::Run(Box::new(move |core| {
+            let _ = answer.send(work(core));
+        })));
+        answered.await.ok()
+    }
+
+    /// Stops the node: says goodbye to its peers so that they need not wait for a time-out,
+    /// ends its actors and its threads. Bounded by about two seconds; a second call returns at once.
+    pub async fn stop(&self) {
+        let already = self.0.stopped.swap(true, Ordering::AcqRel);
+        for (_, gate) in self.0.gates.used() {
+            gate.set_state(GateState::Stopped);
+        }
+        if already {
+            return;
+        }
+        let stopped = self.on_hub(Core::begin_stop).await;
+        if let Some(stopped) = stopped {
+            let _ = stopped.await;
+        }
+    }
+
+    pub(crate) fn next_reference(&self) -> u64 {
+        self.0.next_reference.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A timer that works in any executor; see [`Timer`].
+    pub(crate) fn sleep(&self, duration: Duration) -> Timer {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Timer::Tokio(Box::pin(tokio::time::sleep(duration)));
+        }
+        let (fire, fired) = oneshot::channel();
+        self.queue(Outbound::Run(Box::new(move |_| {
+            actix_rt::spawn(async move {
+                let mut fire = fire;
+                tokio::select! {
+                    () = tokio::time::sleep(duration) => { let _ = fire.send(()); }
+                    () = fire.closed() => {}
+                }
+            });
+        })));
+        Timer::Hub(fired)
+    }
+}
+
+impl NodeInner {
+    pub(crate) fn next_monitor(&self) -> MonitorRef {
+        MonitorRef(self.next_reference.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A deadline: tokio's own timer inside of a tokio runtime, else one that the hub keeps.
+pub(crate) enum Timer {
+    Tokio(std::pin::Pin<Box<tokio::time::Sleep>>),
+    Hub(oneshot::Receiver<()>),
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        match self.get_mut() {
+            Timer::Tokio(sleep) => sleep.as_mut().poll(cx),
+            Timer::Hub(fired) => std::pin::Pin::new(fired).poll(cx).map(|_| ()),
+        }
+    }
+}
+
+enum OutgoingError {
+    Stopped,
+    NotLive,
+    Encode(crate::EncodeError),
+    TooLarge { len: usize, max: usize },
+}
+
+impl OutgoingError {
+    fn with<M>(self, message: M) -> SendError<M> {
+        match self {
+            OutgoingError::Stopped => SendError::Stopped(message),
+            OutgoingError::NotLive => SendError::NotLive(message),
+            OutgoingError::Encode(error) => SendError::Encode(error, message),
+            OutgoingError::TooLarge { len, max } => SendError::TooLarge { len, max, message },
+        }
+    }
+}
+
+fn refused_with<M>(region: RegionId, refused: &Refused, message: M) -> SendError<M> {
+    match refused {
+        Refused::Full => SendError::Full(message),
+        Refused::NoRoute => SendError::NoRoute(region, message),
+        Refused::Unknown => SendError::UnknownRegion(region, message),
+        Refused::Stopped => SendError::Stopped(message),
+    }
+}

@@ -1,0 +1,241 @@
+//! The way from any thread into the hub: one queue for the node, one gate per region.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use fedist_registry::RegionId;
+use fedist_transport::wire::RecordHeader;
+use tokio::sync::{Notify, oneshot};
+
+use crate::{AskError, hub::Core};
+
+/// What other threads hand to the hub.
+pub(crate) enum Outbound {
+    /// A tell; its bytes are counted at the region's gate until the session has taken it.
+    Tell {
+        region: RegionId,
+        header: RecordHeader,
+        body: Bytes,
+    },
+    /// An ask: the hub gives it a correlation number and a deadline.
+    Ask {
+        region: RegionId,
+        header: RecordHeader,
+        body: Bytes,
+        reply: oneshot::Sender<Result<Bytes, AskError>>,
+    },
+    /// Replies and signals: not gated, their number is bounded by what they answer.
+    System {
+        region: RegionId,
+        header: RecordHeader,
+        body: Bytes,
+    },
+    /// Work on the hub's own state (status, stop, fault injection).
+    Run(Box<dyn FnOnce(&mut Core) + Send>),
+}
+
+/// What a sender may expect of a region; set by the hub, read by every send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum GateState {
+    Unknown = 0,
+    NoRoute = 1,
+    Open = 2,
+    Stopped = 3,
+}
+
+/// Bounds what is on its way from the senders of this node to one region's session.
+pub(crate) struct Gate {
+    state: AtomicU8,
+    bytes: AtomicUsize,
+    limit: usize,
+    room: Notify,
+    /// Messages taken in, ever: with the session's own counters this gives conservation (C10).
+    accepted: AtomicU64,
+    refused: AtomicU64,
+}
+
+pub(crate) enum Refused {
+    Full,
+    NoRoute,
+    Unknown,
+    Stopped,
+}
+
+impl Gate {
+    fn new(limit: usize) -> Self {
+        Self {
+            state: AtomicU8::new(GateState::Unknown as u8),
+            bytes: AtomicUsize::new(0),
+            limit,
+            room: Notify::new(),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes room for a message of `len` bytes, or says why not.
+    pub(crate) fn acquire(&self, len: usize) -> Result<(), Refused> {
+        let refused = match self.state() {
+            GateState::Open => {
+                let before = self.bytes.fetch_add(len, Ordering::AcqRel);
+                // One message may pass the limit, so that a limit below `max_message` never blocks for ever.
+                if before < self.limit {
+                    self.accepted.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                self.bytes.fetch_sub(len, Ordering::AcqRel);
+                Refused::Full
+            }
+            GateState::NoRoute => Refused::NoRoute,
+            GateState::Unknown => Refused::Unknown,
+            GateState::Stopped => Refused::Stopped,
+        };
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(refused)
+    }
+
+    /// Waits until there is room, and takes it. Fails as soon as the region cannot be reached.
+    pub(crate) async fn acquire_wait(&self, len: usize) -> Result<(), Refused> {
+        loop {
+            let notified = self.room.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            match self.acquire(len) {
+                Err(Refused::Full) => notified.await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Gives back the room of messages that the session has taken over.
+    pub(crate) fn release(&self, len: usize) {
+        let before = self.bytes.fetch_sub(len, Ordering::AcqRel);
+        if before >= self.limit / 2 {
+            self.room.notify_waiters();
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: GateState) {
+        if self.state.swap(state as u8, Ordering::AcqRel) != state as u8 {
+            self.room.notify_waiters();
+        }
+    }
+
+    pub(crate) fn state(&self) -> GateState {
+        match self.state.load(Ordering::Acquire) {
+            1 => GateState::NoRoute,
+            2 => GateState::Open,
+            3 => GateState::Stopped,
+            _ => GateState::Unknown,
+        }
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+/// All gates of a node: a two-level table that is read without a lock.
+pub(crate) struct Gates {
+    rows: Box<[OnceLock<Box<Row>>]>,
+    limit: usize,
+}
+
+type Row = [OnceLock<Arc<Gate>>; ROW_LEN];
+const ROW_LEN: usize = 256;
+
+impl Gates {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            rows: (0..ROW_LEN).map(|_| OnceLock::new()).collect(),
+            limit,
+        }
+    }
+
+    pub(crate) fn get(&self, region: RegionId) -> &Arc<Gate> {
+        let number = usize::from(region.get());
+        let row = self.rows[number / ROW_LEN]
+            .get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
+        row[number % ROW_LEN].get_or_init(|| Arc::new(Gate::new(self.limit)))
+    }
+
+    /// The gates that have been used.
+    pub(crate) fn used(&self) -> impl Iterator<Item = (RegionId, &Arc<Gate>)> {
+        self.rows.iter().enumerate().flat_map(|(high, row)| {
+            row.get().into_iter().flat_map(move |row| {
+                row.iter().enumerate().filter_map(move |(low, gate)| {
+                    let number = u16::try_from(high * ROW_LEN + low).ok()?;
+                    Some((RegionId::new(number).ok()?, gate.get()?))
+                })
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_gate(limit: usize) -> Gate {
+        let gate = Gate::new(limit);
+        gate.set_state(GateState::Open);
+        gate
+    }
+
+    #[test]
+    fn a_gate_is_full_at_its_limit_and_open_again_after_release() {
+        let gate = open_gate(100);
+        assert!(gate.acquire(60).is_ok());
+        assert!(gate.acquire(60).is_ok());
+        assert!(matches!(gate.acquire(1), Err(Refused::Full)));
+        gate.release(60);
+        assert!(gate.acquire(1).is_ok());
+        assert_eq!(gate.queued_bytes(), 61);
+        assert_eq!(gate.accepted(), 3);
+    }
+
+    #[test]
+    fn a_message_larger_than_the_limit_passes_when_the_gate_is_empty() {
+        assert!(open_gate(10).acquire(1000).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_waiting_sender_goes_on_when_room_comes_and_fails_when_the_route_goes() {
+        let gate = Arc::new(open_gate(10));
+        gate.acquire(10).ok().unwrap();
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.acquire_wait(5).await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        gate.release(10);
+        assert!(waiting.await.unwrap());
+        gate.acquire(10).ok().unwrap();
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { matches!(gate.acquire_wait(5).await, Err(Refused::NoRoute)) }
+        });
+        tokio::task::yield_now().await;
+        gate.set_state(GateState::NoRoute);
+        assert!(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn every_region_has_one_gate() {
+        let gates = Gates::new(1);
+        for number in [1, 255, 256, 65_534] {
+            let region = RegionId::new(number).unwrap();
+            assert!(Arc::ptr_eq(gates.get(region), gates.get(region)));
+        }
+        assert_eq!(gates.used().count(), 4);
+    }
+}

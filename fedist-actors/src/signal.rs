@@ -1,0 +1,26 @@
+//! What nodes tell each other about actors, in the pair's order (contract C8).
+
+use fedist_registry::RegionPid;
+
+use crate::{DropReason, ExitReason, exit::MonitorRef};
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Signal {
+    /// The sender's node wants to know of the end of `pid`.
+    Monitor { pid: RegionPid, monitor: MonitorRef },
+    /// It does not any more.
+    Demonitor { pid: RegionPid, monitor: MonitorRef },
+    /// `pid` ended.
+    Down {
+        pid: RegionPid,
+        monitor: MonitorRef,
+        reason: ExitReason,
+    },
+    /// A tell did not reach its actor.
+    Undelivered {
+        to: RegionPid,
+        from: Option<RegionPid>,
+        wire_type: u32,
+        reason: DropReason,
+    },
+}

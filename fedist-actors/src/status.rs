@@ -1,0 +1,123 @@
+//! What a node shows of itself: for `fedist regions`, `links`, `routes` and for programs.
+
+use std::collections::BTreeMap;
+
+use fedist_registry::{Coordinates, RegionId, Status};
+use serde::{Deserialize, Serialize};
+
+/// A snapshot of one node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node's region.
+    pub region: RegionId,
+    /// The region's name.
+    pub name: String,
+    /// Starts of this data directory.
+    pub boot: u32,
+    /// Whether the region may send across regions.
+    pub live: bool,
+    /// Where the node listens.
+    pub address: String,
+    /// Index of the last registry change held here.
+    pub registry_index: u64,
+    /// Living actors, services and tasks.
+    pub processes: usize,
+    /// This node's receive-to-send delay for frames in transit, 90th percentile, in µs.
+    pub relay_delay_us: u32,
+    /// Milliseconds since the node started.
+    pub uptime_ms: u64,
+    /// Messages that reached nobody, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Counted events of the hub (frames forwarded, frames dropped by reason, relay restarts, ...).
+    pub counters: BTreeMap<String, u64>,
+    /// Every region in the registry copy.
+    pub regions: Vec<RegionStatus>,
+    /// The links that are up.
+    pub links: Vec<LinkStatus>,
+    /// The route to every region that can be reached.
+    pub routes: Vec<RouteStatus>,
+    /// The open sessions.
+    pub sessions: Vec<SessionStatus>,
+}
+
+/// One region as the registry copy has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegionStatus {
+    /// Number.
+    pub id: RegionId,
+    /// Name.
+    pub name: String,
+    /// Parent in the hierarchy; `None` for the root.
+    pub parent: Option<RegionId>,
+    /// Public addresses.
+    pub addresses: Vec<String>,
+    /// Hash of the region's key, in hex.
+    pub key_hash: String,
+    /// Joining, live or left.
+    pub status: Status,
+    /// Where it is, if it says so.
+    pub coordinates: Option<Coordinates>,
+    /// Whether a path leads there now.
+    pub reachable: bool,
+}
+
+/// One link that is up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The region at the other end.
+    pub peer: RegionId,
+    /// Its name, if the registry copy has it.
+    pub name: String,
+    /// Whether this side opened it.
+    pub dialed: bool,
+    /// Smoothed round trip from the traffic's stamps, in ms.
+    pub rtt_ms: Option<f64>,
+    /// Least round trip of the last 30 to 60 s, in ms.
+    pub rtt_min_ms: Option<f64>,
+    /// Mean deviation of the round trip, in ms.
+    pub rtt_deviation_ms: Option<f64>,
+    /// Cost of sending one way over it, in ms: propagation and queueing.
+    pub cost_ms: Option<f64>,
+    /// Frames written to it.
+    pub frames_sent: u64,
+    /// Frames read from it.
+    pub frames_received: u64,
+    /// Bytes of UDP sent, all overhead included.
+    pub bytes_sent: u64,
+    /// Bytes of UDP received.
+    pub bytes_received: u64,
+    /// For how long it has been up, in ms.
+    pub up_ms: u64,
+}
+
+/// The route to one region.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// The destination.
+    pub to: RegionId,
+    /// The regions passed, this one first, the destination last.
+    pub path: Vec<RegionId>,
+    /// Predicted cost one way, in ms.
+    pub cost_ms: f64,
+}
+
+/// The session with one region. `accepted = delivered + dropped + in_flight` at any moment (C10).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// The region at the other end.
+    pub peer: RegionId,
+    /// Records accepted by the session.
+    pub accepted: u64,
+    /// Records acknowledged end to end.
+    pub delivered: u64,
+    /// Records that ended with a session.
+    pub dropped: u64,
+    /// Records not settled yet.
+    pub in_flight: u64,
+    /// Frames sent again.
+    pub retransmitted: u64,
+    /// Frames that came twice and were dropped.
+    pub duplicates: u64,
+    /// Round trip of the session, in ms.
+    pub rtt_ms: Option<f64>,
+}

@@ -1,0 +1,190 @@
+//! Gives out local ids, each one once, ever.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+
+use crate::{IdBlock, LocalId, Store, StoreError};
+
+/// Where an [`IdAllocator`] gets its blocks from.
+pub trait BlockSource: Send + Sync {
+    /// A block that nobody was ever given, and that nobody else will be, even after a crash right after the return.
+    ///
+    /// # Errors
+    /// See [`AllocError`].
+    fn reserve_block(&self) -> Result<IdBlock, AllocError>;
+}
+
+/// Why there is no new id.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// The region has given out all its 2^48 ids. Final: ids never wrap. Nothing was changed.
+    #[error(
+        "local ids are exhausted (2^48 were given out); ids are never given twice; use another region id"
+    )]
+    IdsExhausted,
+    /// The block could not be made durable. No id was given out; a retry may work once the cause is gone.
+    #[error("no block of local ids could be reserved: {0}")]
+    Store(#[source] StoreError),
+}
+
+/// Gives out local ids, each one once; shared by all threads of a node.
+///
+/// Takes a block when the first id is asked for and whenever one is used up, so an idle start writes nothing. The ids left
+/// in a block when the allocator is dropped are skipped.
+pub struct IdAllocator {
+    source: Box<dyn BlockSource>,
+    unused: Mutex<IdBlock>,
+}
+
+impl IdAllocator {
+    /// An allocator that holds no block yet.
+    pub fn new(source: Box<dyn BlockSource>) -> Self {
+        IdAllocator {
+            source,
+            unused: Mutex::new(IdBlock { first: 0, len: 0 }),
+        }
+    }
+
+    /// A local id that was never given out before. Blocks for a write to disk once per block.
+    ///
+    /// # Errors
+    /// See [`AllocError`]; nothing is lost then.
+    pub fn next(&self) -> Result<LocalId, AllocError> {
+        // A panic in the source leaves the old, used-up block, so a poisoned lock still guards a true value.
+        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        if unused.len == 0 {
+            *unused = self.source.reserve_block()?;
+        }
+        let id = LocalId::new(unused.first).map_err(|_| AllocError::IdsExhausted)?;
+        unused.len = unused.len.checked_sub(1).ok_or(AllocError::IdsExhausted)?;
+        unused.first = unused.first.saturating_add(1);
+        Ok(id)
+    }
+}
+
+impl fmt::Debug for IdAllocator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdAllocator")
+            .field("unused", &self.unused)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockSource for Arc<Store> {
+    fn reserve_block(&self) -> Result<IdBlock, AllocError> {
+        Store::reserve_block(self).map_err(|error| match error {
+            StoreError::IdsExhausted { .. } => AllocError::IdsExhausted,
+            other => AllocError::Store(other),
+        })
+    }
+}
+
+/// Blocks that are forgotten with the process: for nodes without a data directory, on the memory fabric.
+///
+/// Keep one source for all lives of a simulated region, else a restarted one gives the same pids again. Clones share
+/// their state.
+#[derive(Clone, Debug)]
+pub struct VolatileBlocks(Arc<Mutex<u64>>);
+
+impl VolatileBlocks {
+    /// Starts with the first block.
+    pub fn new() -> Self {
+        Self::starting_at(IdBlock::FIRST)
+    }
+
+    /// Starts with the block at `first`, for tests of what happens near the end.
+    pub fn starting_at(first: u64) -> Self {
+        VolatileBlocks(Arc::new(Mutex::new(first)))
+    }
+}
+
+impl Default for VolatileBlocks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BlockSource for VolatileBlocks {
+    fn reserve_block(&self) -> Result<IdBlock, AllocError> {
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = IdBlock::starting_at(*next).ok_or(AllocError::IdsExhausted)?;
+        *next = block.end();
+        Ok(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Blocks of three ids, every other one refused.
+    struct Stubborn(AtomicUsize);
+
+    impl BlockSource for Stubborn {
+        fn reserve_block(&self) -> Result<IdBlock, AllocError> {
+            let asked = self.0.fetch_add(1, Ordering::SeqCst) as u64;
+            if asked.is_multiple_of(2) {
+                let path = "store".into();
+                return Err(AllocError::Store(StoreError::Full { path }));
+            }
+            Ok(IdBlock {
+                first: 1_000 * asked,
+                len: 3,
+            })
+        }
+    }
+
+    #[test]
+    fn a_refused_block_loses_nothing_and_the_next_ask_tries_again() {
+        let ids = IdAllocator::new(Box::new(Stubborn(AtomicUsize::new(0))));
+        let mut given = Vec::new();
+        let mut refused = 0;
+        for _ in 0..9 {
+            match ids.next() {
+                Ok(id) => given.push(id.get()),
+                Err(AllocError::Store(StoreError::Full { .. })) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(given, [1_000, 1_001, 1_002, 3_000, 3_001, 3_002]);
+        assert_eq!(
+            refused, 3,
+            "once before each block and once after the second"
+        );
+    }
+
+    #[test]
+    fn threads_never_get_the_same_id() {
+        let ids = IdAllocator::new(Box::new(VolatileBlocks::new()));
+        let given: Vec<Vec<LocalId>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..2_000).map(|_| ids.next().unwrap()).collect()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let distinct: HashSet<_> = given.iter().flatten().collect();
+        assert_eq!(distinct.len(), 8_000);
+        assert!(distinct.iter().all(|id| !id.is_service()));
+    }
+
+    #[test]
+    fn ids_end_and_never_wrap() {
+        let ids = IdAllocator::new(Box::new(VolatileBlocks::starting_at(
+            LocalId::MAX.get() - 1,
+        )));
+        assert_eq!(ids.next().unwrap().get(), LocalId::MAX.get() - 1);
+        assert_eq!(ids.next().unwrap(), LocalId::MAX);
+        for _ in 0..3 {
+            assert!(matches!(ids.next(), Err(AllocError::IdsExhausted)));
+        }
+    }
+}

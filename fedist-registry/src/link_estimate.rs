@@ -1,0 +1,307 @@
+//! What the round trips on one link say about it.
+
+use crate::{LinkCost, Micros};
+
+/// Smooths the round-trip times of one link and turns them into its cost.
+///
+/// Mean and deviation follow RFC 6298 (gains 1/8 and 1/4). The minimum is over two windows of 30 s that take turns, so it
+/// forgets a faster past within a minute, and a link that went quiet keeps its last value.
+///
+/// The cost of one direction is `P + Q`, plus what losses cost:
+///
+/// - `P` propagation: half the minimum;
+/// - `Q` queueing: half of (mean − minimum), counted up to 50 ms, times a weight: 0.3 while the link is steady, rising to 1
+///   as the deviation goes from 25 % to 100 % of the mean. So a small standing queue makes nobody change routes, an
+///   unsteady link is priced in full;
+/// - lost share × (mean + 3 deviations).
+#[derive(Clone, Debug, Default)]
+pub struct LinkEstimate {
+    /// Mean and deviation with 8 bits of fraction, enough for the gains to work on round trips of a few microseconds.
+    smoothed: Option<Smoothed>,
+    window_start: Micros,
+    window_min: Option<u32>,
+    previous_min: Option<u32>,
+    loss_permille: u16,
+    samples: u64,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Smoothed {
+    mean_x256: u64,
+    deviation_x256: u64,
+}
+
+impl LinkEstimate {
+    /// Nothing is known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a measured round trip.
+    pub fn sample(&mut self, now: Micros, rtt_us: u32) {
+        self.samples = self.samples.saturating_add(1);
+        let rtt = u64::from(rtt_us) << 8;
+        self.smoothed = Some(match self.smoothed {
+            None => Smoothed {
+                mean_x256: rtt,
+                deviation_x256: rtt / 2,
+            },
+            Some(Smoothed {
+                mean_x256,
+                deviation_x256,
+            }) => Smoothed {
+                mean_x256: mean_x256 - mean_x256 / 8 + rtt / 8,
+                deviation_x256: deviation_x256 - deviation_x256 / 4 + mean_x256.abs_diff(rtt) / 4,
+            },
+        });
+        self.rotate(now);
+        self.window_min = Some(self.window_min.map_or(rtt_us, |min| min.min(rtt_us)));
+    }
+
+    /// Says what share of packets is lost, in thousandths; the shell reads it from the transport's own statistics.
+    pub fn set_loss_permille(&mut self, permille: u16) {
+        self.loss_permille = permille.min(1_000);
+    }
+
+    /// The smoothed round trip; none before the first sample.
+    pub fn srtt_us(&self) -> Option<u32> {
+        self.smoothed.map(|s| whole(s.mean_x256))
+    }
+
+    /// The least round trip of the last 30 to 60 s; on a link that went quiet, of its last time of use.
+    pub fn min_rtt_us(&self, now: Micros) -> Option<u32> {
+        match (self.window_min, self.previous_min) {
+            (Some(min), Some(_)) if now - self.window_start >= WINDOW => Some(min),
+            (Some(min), Some(previous)) => Some(min.min(previous)),
+            (min, previous) => min.or(previous),
+        }
+    }
+
+    /// The smoothed deviation of the round trip; zero before the first sample.
+    pub fn deviation_us(&self) -> u32 {
+        self.smoothed.map_or(0, |s| whole(s.deviation_x256))
+    }
+
+    /// How long to wait for an answer before counting it as missing: mean + 4 deviations + 25 ms for a delayed
+    /// acknowledgement, at least 100 ms; 300 ms before the first sample.
+    pub fn probe_timeout_us(&self) -> u32 {
+        match self.srtt_us() {
+            None => FIRST_TIMEOUT_US,
+            Some(srtt) => {
+                let timeout = srtt
+                    .saturating_add(self.deviation_us().saturating_mul(4))
+                    .saturating_add(ACK_DELAY_US);
+                timeout.max(LEAST_TIMEOUT_US)
+            }
+        }
+    }
+
+    /// The cost of one direction, without relay delays; none before the first sample.
+    pub fn cost(&self, now: Micros) -> Option<LinkCost> {
+        let mean = u64::from(self.srtt_us()?);
+        let min = u64::from(self.min_rtt_us(now)?);
+        let deviation = u64::from(self.deviation_us());
+        let queueing = (mean.saturating_sub(min) / 2).min(QUEUEING_MAX_US);
+        let queueing = queueing * queueing_weight_permille(mean, deviation) / 1_000;
+        let losses = u64::from(self.loss_permille) * (mean + 3 * deviation) / 1_000;
+        Some(LinkCost::from_micros(min / 2 + queueing + losses))
+    }
+
+    /// How many round trips were measured.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    fn rotate(&mut self, now: Micros) {
+        if self.window_min.is_none() {
+            self.window_start = now;
+            return;
+        }
+        let age = now - self.window_start;
+        if age < WINDOW {
+            return;
+        }
+        // After a pause of a whole window the one that just ended is too old to count.
+        self.previous_min = self.window_min.take().filter(|_| age < WINDOW + WINDOW);
+        self.window_start = now;
+    }
+}
+
+const WINDOW: Micros = Micros::from_secs(30);
+const ACK_DELAY_US: u32 = 25_000;
+const LEAST_TIMEOUT_US: u32 = 100_000;
+const FIRST_TIMEOUT_US: u32 = 300_000;
+const QUEUEING_MAX_US: u64 = 50_000;
+
+fn whole(x256: u64) -> u32 {
+    u32::try_from((x256 + 128) >> 8).unwrap_or(u32::MAX)
+}
+
+fn queueing_weight_permille(mean: u64, deviation: u64) -> u64 {
+    let relative = (deviation * 1_000)
+        .checked_div(mean)
+        .unwrap_or(0)
+        .clamp(250, 1_000);
+    300 + (relative - 250) * 700 / 750
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secs(s: u64) -> Micros {
+        Micros::from_secs(s)
+    }
+
+    fn steady(rtt_us: u32) -> LinkEstimate {
+        let mut estimate = LinkEstimate::new();
+        for tick in 0..100 {
+            estimate.sample(Micros::from_millis(tick * 100), rtt_us);
+        }
+        estimate
+    }
+
+    #[test]
+    fn nothing_is_claimed_before_the_first_sample() {
+        let estimate = LinkEstimate::new();
+        assert_eq!(
+            (
+                estimate.srtt_us(),
+                estimate.min_rtt_us(secs(9)),
+                estimate.cost(secs(9))
+            ),
+            (None, None, None)
+        );
+        assert_eq!(
+            (
+                estimate.deviation_us(),
+                estimate.probe_timeout_us(),
+                estimate.samples()
+            ),
+            (0, 300_000, 0)
+        );
+    }
+
+    #[test]
+    fn a_steady_link_costs_half_its_round_trip() {
+        let estimate = steady(80_000);
+        assert_eq!(estimate.srtt_us(), Some(80_000));
+        assert_eq!(estimate.cost(secs(10)), Some(LinkCost::from_micros(40_000)));
+        assert_eq!(estimate.probe_timeout_us(), 105_000);
+        assert_eq!(steady(500).probe_timeout_us(), 100_000, "the floor");
+        assert_eq!(steady(500).cost(secs(10)), Some(LinkCost::from_micros(250)));
+    }
+
+    #[test]
+    fn the_first_two_samples_are_smoothed_as_in_rfc_6298() {
+        let mut estimate = LinkEstimate::new();
+        estimate.sample(secs(0), 80_000);
+        assert_eq!(
+            (estimate.srtt_us(), estimate.deviation_us()),
+            (Some(80_000), 40_000)
+        );
+        assert_eq!(estimate.probe_timeout_us(), 80_000 + 4 * 40_000 + 25_000);
+        estimate.sample(secs(1), 120_000);
+        assert_eq!(
+            (estimate.srtt_us(), estimate.deviation_us()),
+            (Some(85_000), 40_000)
+        );
+    }
+
+    #[test]
+    fn a_minimum_is_forgotten_after_one_to_two_windows() {
+        let mut estimate = LinkEstimate::new();
+        estimate.sample(secs(0), 10_000);
+        for second in 1..=60 {
+            estimate.sample(secs(second), 20_000);
+            let expected = if second < 60 { 10_000 } else { 20_000 };
+            assert_eq!(
+                estimate.min_rtt_us(secs(second)),
+                Some(expected),
+                "after {second} s"
+            );
+        }
+    }
+
+    #[test]
+    fn a_quiet_link_keeps_its_minimum_and_a_pause_forgets_it_at_the_next_sample() {
+        let mut estimate = LinkEstimate::new();
+        estimate.sample(secs(0), 10_000);
+        assert_eq!(estimate.min_rtt_us(secs(500)), Some(10_000));
+        estimate.sample(secs(500), 20_000);
+        assert_eq!(estimate.min_rtt_us(secs(500)), Some(20_000));
+    }
+
+    #[test]
+    fn a_standing_queue_is_counted_in_part_and_no_further_than_50_ms() {
+        let mut estimate = steady(20_000);
+        for tick in 0..200 {
+            estimate.sample(secs(10) + Micros::from_millis(tick * 10), 40_000);
+        }
+        assert_eq!(
+            estimate.cost(secs(12)),
+            Some(LinkCost::from_micros(10_000 + 3_000))
+        );
+        for tick in 0..400 {
+            estimate.sample(secs(12) + Micros::from_millis(tick * 10), 900_000);
+        }
+        assert_eq!(
+            estimate.cost(secs(16)),
+            Some(LinkCost::from_micros(10_000 + 15_000))
+        );
+    }
+
+    #[test]
+    fn an_unsteady_link_costs_more_than_a_steady_one_with_the_same_mean() {
+        let mut unsteady = LinkEstimate::new();
+        let mut steadier = LinkEstimate::new();
+        for tick in 0..400 {
+            let now = Micros::from_millis(tick * 10);
+            unsteady.sample(now, if tick % 2 == 0 { 10_000 } else { 90_000 });
+            steadier.sample(now, if tick == 0 { 10_000 } else { 50_000 });
+        }
+        assert!(
+            unsteady.cost(secs(4))
+                > steadier
+                    .cost(secs(4))
+                    .map(|cost| cost + LinkCost::from_micros(3_000))
+        );
+    }
+
+    #[test]
+    fn losses_cost_the_time_to_send_again() {
+        let mut estimate = steady(100_000);
+        estimate.set_loss_permille(20);
+        assert_eq!(
+            estimate.cost(secs(10)),
+            Some(LinkCost::from_micros(50_000 + 2_000))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_samples_keep_the_estimate_within_what_was_measured(
+            samples in prop::collection::vec((0_u64..20_000_000, any::<u32>()), 1..60)
+        ) {
+            let mut estimate = LinkEstimate::new();
+            let mut now = Micros::ZERO;
+            for (step, rtt) in &samples {
+                now += Micros(*step);
+                estimate.sample(now, *rtt);
+            }
+            let (least, most) = (samples.iter().map(|s| s.1).min().unwrap(), samples.iter().map(|s| s.1).max().unwrap());
+            let srtt = estimate.srtt_us().unwrap();
+            // Each step may lose a fraction of a microsecond.
+            prop_assert!(srtt.saturating_add(1) >= least && srtt <= most.saturating_add(1));
+            // The naive minimum over the last 30 s, and over everything.
+            let recent = samples.iter().rev().scan(0_u64, |age, (step, rtt)| { let at = *age; *age += step; Some((at, *rtt)) });
+            let recent = recent.take_while(|(age, _)| *age < 30_000_000).map(|(_, rtt)| rtt).min().unwrap();
+            let min = estimate.min_rtt_us(now).unwrap();
+            prop_assert!(least <= min && min <= recent);
+            prop_assert!(estimate.cost(now).is_some());
+            prop_assert!(estimate.probe_timeout_us() >= 100_000);
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! What a node keeps on disk about itself: which region it is, its boot count, its id blocks, its copy of the log.
+//!
+//! The only room of this crate that does I/O: one redb file. Every write is on disk before its method returns.
+//!
+//! - A lock file beside it (`<file>.lock`) is held while the store is open, so two nodes never share one.
+//! - The file is made under another name and renamed when complete, so a crash during the first start leaves nothing that
+//!   could be taken for damage.
+//! - Commits are two-phase and all checksums are read at each start: damage is reported, never repaired by silently going
+//!   back to an older state, which would give ids out twice.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
+};
+use thiserror::Error;
+
+use crate::{IdBlock, KeyHash, LogEntry, RegionId};
+
+/// A node's file.
+///
+/// Methods block on the disk. Dropping it closes the file and lets the next process in.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+    /// Held for its lock; the system lets go of it even when the process is killed.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the file, or makes it (readable by its owner only) where there is none. The directory must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::Damaged`], [`StoreError::Full`], [`StoreError::Io`].
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let fails = |error| StoreError::io(path, error);
+        let lock = private_file(
+            &beside(path, ".lock"),
+            OpenOptions::new().write(true).create(true),
+        )
+        .map_err(fails)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse {
+                path: path.to_owned(),
+            },
+            TryLockError::Error(error) => fails(error),
+        })?;
+        if !path.try_exists().map_err(fails)? {
+            create(path)?;
+        }
+        let file = private_file(path, OpenOptions::new().read(true).write(true)).map_err(fails)?;
+        if file.metadata().map_err(fails)?.len() == 0 {
+            return Err(StoreError::damaged(path, "the file is empty"));
+        }
+        let mut database = Database::builder()
+            .create_file(file)
+            .map_err(|error| StoreError::redb(path, error))?;
+        match database
+            .check_integrity()
+            .map_err(|error| StoreError::redb(path, error))?
+        {
+            true => Ok(Store {
+                database,
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+            false => Err(StoreError::damaged(path, "an integrity check failed")),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says whose file this is. The first call writes it down; later ones only compare.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherRegion`] or [`StoreError::OtherKey`] where the file belongs to somebody else, or as any write.
+    pub fn bind_region(&self, region: RegionId, key_hash: KeyHash) -> Result<(), StoreError> {
+        self.write(|txn| {
+            let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
+            let mut hashes = txn.open_table(HASHES).map_err(self.redb())?;
+            let held = match self.number(&numbers, REGION)? {
+                Some(value) => Some(self.as_region(value)?),
+                None => None,
+            };
+            let held_key = hashes
+                .get(KEY_HASH)
+                .map_err(self.redb())?
+                .map(|hash| KeyHash(hash.value()));
+            match (held, held_key) {
+                (None, None) => {
+                    numbers
+                        .insert(REGION, u64::from(region.get()))
+                        .map_err(self.redb())?;
+                    hashes.insert(KEY_HASH, key_hash.0).map_err(self.redb())?;
+                    Ok(())
+                }
+                (Some(holds), _) if holds != region => Err(StoreError::OtherRegion {
+                    path: self.path.clone(),
+                    holds,
+                    asked: region,
+                }),
+                (_, Some(holds)) if holds != key_hash => Err(StoreError::OtherKey {
+                    path: self.path.clone(),
+                    holds,
+                    asked: key_hash,
+                }),
+                (Some(_), Some(_)) => Ok(()),
+                _ => Err(StoreError::damaged(
+                    &self.path,
+                    "half of the region's identity is missing",
+                )),
+            }
+        })
+    }
+
+    /// Which region's file this is, once [`bind_region`](Self::bind_region) has said so.
+    ///
+    /// # Errors
+    /// As any read.
+    pub fn region(&self) -> Result<Option<RegionId>, StoreError> {
+        let txn = self.database.begin_read().map_err(self.redb())?;
+        let table = match txn.open_table(NUMBERS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(StoreError::redb(&self.path, error)),
+        };
+        self.number(&table, REGION)?
+            .map(|value| self.as_region(value))
+            .transpose()
+    }
+
+    /// Counts this start of the node: 1 at the first, one more at each.
+    ///
+    /// # Errors
+    /// [`StoreError::BootsExhausted`] after 2^32 - 1 starts, or as any write.
+    pub fn next_boot(&self) -> Result<u32, StoreError> {
+        self.write(|txn| {
+            let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
+            let last = self.number(&numbers, BOOT)?.unwrap_or(0);
+            let boot =
+                u32::try_from(last.saturating_add(1)).map_err(|_| StoreError::BootsExhausted {
+                    path: self.path.clone(),
+                })?;
+            numbers.insert(BOOT, u64::from(boot)).map_err(self.redb())?;
+            Ok(boot)
+        })
+    }
+
+    /// A block of ids that no start of this node was ever given.
+    ///
+    /// # Errors
+    /// [`StoreError::IdsExhausted`] past 2^48, or as any write. After an error the block is skipped or still free, never
+    /// given to two.
+    pub fn reserve_block(&self) -> Result<IdBlock, StoreError> {
+        self.write(|txn| {
+            let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
+            let next = self.number(&numbers, NEXT_ID)?.unwrap_or(IdBlock::FIRST);
+            if next < IdBlock::FIRST {
+                return Err(StoreError::damaged(
+                    &self.path,
+                    "the next local id is a service's",
+                ));
+            }
+            let block = IdBlock::starting_at(next).ok_or_else(|| StoreError::IdsExhausted {
+                path: self.path.clone(),
+            })?;
+            numbers.insert(NEXT_ID, block.end()).map_err(self.redb())?;
+            Ok(block)
+        })
+    }
+
+    /// Adds registry entries. Those that are held already must be the same; the others must follow without a gap.
+    ///
+    /// # Errors
+    /// [`StoreError::LogMismatch`], or as any write; none of `entries` is added then.
+    pub fn append_log(&self, entries: &[LogEntry]) -> Result<(), StoreError> {
+        self.write_log(entries, false)
+    }
+
+    /// Puts another log in place of the one that is held, in one step: for a copy that turned out to be no prefix of the
+    /// federation's.
+    ///
+    /// # Errors
+    /// As [`append_log`](Self::append_log); the old log stays then.
+    pub fn replace_log(&self, entries: &[LogEntry]) -> Result<(), StoreError> {
+        self.write_log(entries, true)
+    }
+
+    /// All registry entries, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where an entry cannot be read, or as any read.
+    pub fn load_log(&self) -> Result<Vec<LogEntry>, StoreError> {
+        let txn = self.database.begin_read().map_err(self.redb())?;
+        let table = match txn.open_table(LOG) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::redb(&self.path, error)),
+        };
+        let mut log = Vec::new();
+        for row in table.iter().map_err(self.redb())? {
+            let (index, bytes) = row.map_err(self.redb())?;
+            let entry: LogEntry = rmp_serde::from_slice(bytes.value()).map_err(|error| {
+                StoreError::damaged(
+                    &self.path,
+                    &format!("registry entry {}: {error}", index.value()),
+                )
+            })?;
+            if entry.index != index.value() || entry.index != log.len() as u64 + 1 {
+                return Err(StoreError::damaged(
+                    &self.path,
+                    &format!("registry entry {} is out of place", index.value()),
+                ));
+            }
+            log.push(entry);
+        }
+        Ok(log)
+    }
+
+    fn write_log(&self, entries: &[LogEntry], replace: bool) -> Result<(), StoreError> {
+        if entries.is_empty() && !replace {
+            return Ok(());
+        }
+        self.write(|txn| {
+            let mut table = txn.open_table(LOG).map_err(self.redb())?;
+            if replace {
+                table.retain(|_, _| false).map_err(self.redb())?;
+            }
+            let mut held = table.len().map_err(self.redb())?;
+            for entry in entries {
+                let mismatch = StoreError::LogMismatch {
+                    path: self.path.clone(),
+                    held,
+                    index: entry.index,
+                };
+                let bytes = rmp_serde::to_vec(entry).map_err(|error| StoreError::Io {
+                    path: self.path.clone(),
+                    source: io::Error::other(error),
+                })?;
+                if entry.index == 0 || entry.index > held.saturating_add(1) {
+                    return Err(mismatch);
+                }
+                if entry.index <= held {
+                    let same = table
+                        .get(entry.index)
+                        .map_err(self.redb())?
+                        .is_some_and(|old| old.value() == bytes);
+                    if !same {
+                        return Err(mismatch);
+                    }
+                    continue;
+                }
+                table
+                    .insert(entry.index, bytes.as_slice())
+                    .map_err(self.redb())?;
+                held = entry.index;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `work` in a transaction that is on disk when this returns `Ok`, and undone when it does not.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut txn = self.database.begin_write().map_err(self.redb())?;
+        txn.set_two_phase_commit(true);
+        // An early return drops the transaction, which aborts it.
+        let value = work(&txn)?;
+        txn.commit().map_err(self.redb())?;
+        Ok(value)
+    }
+
+    fn number(
+        &self,
+        table: &impl ReadableTable<&'static str, u64>,
+        name: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(table
+            .get(name)
+            .map_err(self.redb())?
+            .map(|value| value.value()))
+    }
+
+    fn as_region(&self, value: u64) -> Result<RegionId, StoreError> {
+        let region = u16::try_from(value)
+            .ok()
+            .and_then(|value| RegionId::new(value).ok());
+        region.ok_or_else(|| StoreError::damaged(&self.path, "the region's number is reserved"))
+    }
+
+    fn redb<E: Into<redb::Error>>(&self) -> impl Fn(E) -> StoreError + '_ {
+        |error| StoreError::redb(&self.path, error)
+    }
+}
+
+/// Why the store could not be opened, read or written. What it held before is still there, unless a variant says otherwise.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process, or another part of this one, has it open. Retry when that has ended.
+    #[error("store {} is in use; one node uses a data directory at a time; stop the other node or name another directory", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The contents are not what was written. Every retry fails; nothing was repaired.
+    #[error("store {} is damaged ({detail}); a damaged or older copy could give ids out twice; \
+             move it away and join under another region id", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The file was made for another region. Nothing was changed.
+    #[error("store {} belongs to region {holds}, not to region {asked}; a data directory serves one region; name another directory", path.display())]
+    OtherRegion {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        holds: RegionId,
+        /// Who asked.
+        asked: RegionId,
+    },
+    /// The file was made for another key of the region. Nothing was changed.
+    #[error("store {} belongs to key {holds}, not to key {asked}; a region keeps its key; put the old key back or name another directory", path.display())]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        holds: KeyHash,
+        /// Who asked.
+        asked: KeyHash,
+    },
+    /// Another log is held, or entries between are missing. None was added; compare versions and pull, or replace the log.
+    #[error("registry entry {index} does not fit the {held} entries in store {}; entries follow without gaps; pull the missing ones", path.display())]
+    LogMismatch {
+        /// The file.
+        path: PathBuf,
+        /// How many entries are held.
+        held: u64,
+        /// The entry that does not fit.
+        index: u64,
+    },
+    /// All 2^48 local ids were given out. Final.
+    #[error("store {} has no local id left (2^48 were given out); ids are never given twice; use another region id", path.display())]
+    IdsExhausted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The node was started 2^32 - 1 times. Final.
+    #[error("store {} has no boot number left (2^32 - 1 were used); boots never repeat; use another region id", path.display())]
+    BootsExhausted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk is full. Nothing was written; reads go on. Free space, open the store again and retry.
+    #[error("store {} cannot grow, the disk is full; writes need space; free some and start again", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refused a read or a write. A write may or may not have happened; open the store again to know.
+    #[error("store {} cannot be used: {source}; check the path, its permissions and the disk", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    fn damaged(path: &Path, detail: &str) -> StoreError {
+        // Texts from a damaged file may hold anything.
+        StoreError::Damaged {
+            path: path.to_owned(),
+            detail: detail
+                .chars()
+                .take(200)
+                .flat_map(char::escape_debug)
+                .collect(),
+        }
+    }
+
+    fn io(path: &Path, source: io::Error) -> StoreError {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { path },
+            _ => StoreError::Io { path, source },
+        }
+    }
+
+    fn redb(path: &Path, error: impl Into<redb::Error>) -> StoreError {
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse {
+                path: path.to_owned(),
+            },
+            // redb's own word for "this is no redb file".
+            redb::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                StoreError::damaged(path, &error.to_string())
+            }
+            redb::Error::Io(error) => StoreError::io(path, error),
+            redb::Error::PreviousIo => StoreError::io(
+                path,
+                io::Error::other("an earlier write failed; open it again"),
+            ),
+            other => StoreError::damaged(path, &other.to_string()),
+        }
+    }
+}
+
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+const HASHES: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("hashes");
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("registry log");
+
+// Names of rows; they are in users' files and never change.
+const REGION: &str = "region";
+const BOOT: &str = "boot";
+const NEXT_ID: &str = "next id";
+const KEY_HASH: &str = "key hash";
+
+/// Makes a complete, empty store under `path`. The caller holds the lock, so a half-made one is nobody's.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let fails = |error| StoreError::io(path, error);
+    let draft = beside(path, ".new");
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fails(error)),
+        _ => {}
+    }
+    let file = private_file(
+        &draft,
+        OpenOptions::new().read(true).write(true).create_new(true),
+    )
+    .map_err(fails)?;
+    let database = Database::builder()
+        .create_file(file)
+        .map_err(|error: DatabaseError| StoreError::redb(path, error))?;
+    drop(database);
+    File::open(&draft)
+        .and_then(|file| file.sync_all())
+        .map_err(fails)?;
+    std::fs::rename(&draft, path).map_err(fails)?;
+    sync_directory(path).map_err(fails)
+}
+
+/// `path` with an ending added to its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Opens a file that only its owner may read.
+fn private_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options.open(path)
+}
+
+/// A renamed file outlives a power cut only when its directory is on disk too.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::{Change, ID_BLOCK_LEN, IdAllocator, RegionRecord, Registry, Status};
+
+fn region(id: u16) -> RegionId {
+    RegionId::new(id).unwrap()
+}
+
+fn log_of(ids: std::ops::RangeInclusive<u16>) -> Vec<LogEntry> {
+    let mut registry = Registry::new();
+    for id in ids {
+        let record = RegionRecord {
+            id: region(id),
+            name: format!("r{id}").parse().unwrap(),
+            parent: registry.hierarchy().root(),
+            addresses: vec![],
+            key_hash: KeyHash([id as u8; 32]),
+            status: Status::Joining,
+            coordinates: None,
+        };
+        registry.propose(1, Change::Join(record)).unwrap();
+    }
+    registry.log().to_vec()
+}
+
+#[test]
+fn boots_and_blocks_go_on_where_they_were_after_each_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    for round in 1..=3_u32 {
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.next_boot().unwrap(), round);
+        let first = 256 + u64::from(round - 1) * ID_BLOCK_LEN;
+        assert_eq!(
+            store.reserve_block().unwrap(),
+            IdBlock {
+                first,
+                len: ID_BLOCK_LEN
+            }
+        );
+    }
+}
+
+#[test]
+fn a_copy_taken_at_any_moment_never_gives_out_what_was_given_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let mut random = fastrand::Rng::with_seed(7);
+    let store = Arc::new(Store::open(&path).unwrap());
+    let mut given = HashSet::new();
+    let mut boots = HashSet::new();
+    for round in 0..30 {
+        // What was acknowledged up to here counts, and the file as it is now is what a SIGKILL would leave.
+        for _ in 0..random.u32(1..4) {
+            match random.u8(0..3) {
+                0 => assert!(boots.insert(store.next_boot().unwrap())),
+                _ => assert!(
+                    given.insert(
+                        IdAllocator::new(Box::new(Arc::clone(&store)))
+                            .next()
+                            .unwrap()
+                    )
+                ),
+            }
+        }
+        let copy = dir.path().join(format!("copy-{round}.redb"));
+        std::fs::copy(&path, &copy).unwrap();
+        let copy = Arc::new(Store::open(&copy).unwrap());
+        for _ in 0..2 {
+            let id = IdAllocator::new(Box::new(Arc::clone(&copy)))
+                .next()
+                .unwrap();
+            assert!(!given.contains(&id), "{id} was given before the crash");
+        }
+        assert!(!boots.contains(&copy.next_boot().unwrap()));
+    }
+}
+
+#[test]
+fn a_second_opening_is_refused_while_the_first_lasts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let first = Store::open(&path).unwrap();
+    let error = Store::open(&path).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::InUse { path: named } if *named == path),
+        "{error}"
+    );
+    drop(first);
+    Store::open(&path).unwrap();
+}
+
+#[test]
+fn a_store_serves_one_region_and_one_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let key = KeyHash([1; 32]);
+    {
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.region().unwrap(), None);
+        store.bind_region(region(7), key).unwrap();
+        store.bind_region(region(7), key).unwrap();
+    }
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.region().unwrap(), Some(region(7)));
+    store.bind_region(region(7), key).unwrap();
+    let error = store.bind_region(region(8), key).unwrap_err();
+    assert!(
+        matches!(error, StoreError::OtherRegion { holds, asked, .. } if holds == region(7) && asked == region(8))
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("belongs to region 7, not to region 8"),
+        "{error}"
+    );
+    let other = store.bind_region(region(7), KeyHash([2; 32])).unwrap_err();
+    assert!(matches!(other, StoreError::OtherKey { .. }), "{other}");
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let _store = Store::open(&path).unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            entry.path()
+        );
+    }
+}
+
+#[test]
+fn a_crash_while_the_file_is_made_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    std::fs::write(beside(&path, ".new"), vec![0; 100_000]).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.next_boot().unwrap(), 1);
+    assert!(!beside(&path, ".new").exists());
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    for contents in [&b""[..], b"hello", &[0; 70_000], &[0xff; 4_096]] {
+        std::fs::write(&path, contents).unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), contents);
+    }
+    let missing = dir.path().join("nowhere").join("node.redb");
+    assert!(matches!(Store::open(&missing), Err(StoreError::Io { .. })));
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(StoreError::Io { .. } | StoreError::Damaged { .. })
+    ));
+}
+
+#[test]
+fn flipped_bits_and_cut_ends_are_refused_or_harmless_never_a_step_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    {
+        let store = Store::open(&path).unwrap();
+        store.bind_region(region(7), KeyHash([1; 32])).unwrap();
+        store.append_log(&log_of(1..=20)).unwrap();
+        for _ in 0..3 {
+            store.next_boot().unwrap();
+            store.reserve_block().unwrap();
+        }
+    }
+    let good = std::fs::read(&path).unwrap();
+    let written: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0).collect();
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut refused = 0;
+    for round in 0..150 {
+        let mut bytes = good.clone();
+        if round % 10 == 0 {
+            bytes.truncate(random.usize(1..good.len()));
+        } else {
+            // Half of the flips in the header, where each bit steers.
+            let at = if random.bool() {
+                random.usize(0..320)
+            } else {
+                written[random.usize(0..written.len())]
+            };
+            bytes[at] ^= 1 << random.u8(0..8);
+        }
+        let damaged = dir.path().join("damaged.redb");
+        std::fs::write(&damaged, &bytes).unwrap();
+        match Store::open(&damaged) {
+            Err(StoreError::Damaged { .. }) => refused += 1,
+            Err(other) => panic!("round {round}: {other}"),
+            Ok(store) => {
+                assert_eq!(store.next_boot().unwrap(), 4, "round {round}");
+                assert_eq!(
+                    store.reserve_block().unwrap().first,
+                    256 + 3 * ID_BLOCK_LEN,
+                    "round {round}"
+                );
+                assert_eq!(store.load_log().unwrap(), log_of(1..=20), "round {round}");
+            }
+        }
+    }
+    assert!(refused > 20, "only {refused} were noticed");
+}
+
+#[test]
+fn the_log_comes_back_as_it_was_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let log = log_of(1..=6);
+    {
+        let store = Store::open(&path).unwrap();
+        assert!(store.load_log().unwrap().is_empty());
+        store.append_log(&[]).unwrap();
+        store.append_log(&log[..2]).unwrap();
+        store.append_log(&log[1..5]).unwrap();
+    }
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.load_log().unwrap(), log[..5]);
+    Registry::from_log(store.load_log().unwrap()).unwrap();
+}
+
+#[test]
+fn an_append_that_does_not_fit_adds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("node.redb")).unwrap();
+    let log = log_of(1..=6);
+    store.append_log(&log[..3]).unwrap();
+    let gap = store.append_log(&log[4..]).unwrap_err();
+    assert!(
+        matches!(
+            gap,
+            StoreError::LogMismatch {
+                held: 3,
+                index: 5,
+                ..
+            }
+        ),
+        "{gap}"
+    );
+    let fork = [
+        log[3].clone(),
+        LogEntry {
+            term: 9,
+            ..log[1].clone()
+        },
+    ];
+    assert!(matches!(
+        store.append_log(&fork),
+        Err(StoreError::LogMismatch { index: 2, .. })
+    ));
+    assert_eq!(store.load_log().unwrap(), log[..3]);
+}
+
+#[test]
+fn a_log_is_replaced_as_a_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("node.redb")).unwrap();
+    store.append_log(&log_of(1..=6)).unwrap();
+    let other = log_of(11..=12);
+    assert!(store.replace_log(&other[1..]).is_err());
+    assert_eq!(store.load_log().unwrap().len(), 6);
+    store.replace_log(&other).unwrap();
+    assert_eq!(store.load_log().unwrap(), other);
+    store.replace_log(&[]).unwrap();
+    assert!(store.load_log().unwrap().is_empty());
+}
+
+#[test]
+fn boots_and_ids_end_and_never_wrap() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("node.redb")).unwrap();
+    store
+        .write(|txn| {
+            let mut numbers = txn.open_table(NUMBERS).map_err(store.redb())?;
+            numbers
+                .insert(BOOT, u64::from(u32::MAX) - 1)
+                .map_err(store.redb())?;
+            numbers
+                .insert(NEXT_ID, (1 << 48) - 5)
+                .map_err(store.redb())?;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(store.next_boot().unwrap(), u32::MAX);
+    assert_eq!(
+        store.reserve_block().unwrap(),
+        IdBlock {
+            first: (1 << 48) - 5,
+            len: 5
+        }
+    );
+    for _ in 0..2 {
+        assert!(matches!(
+            store.next_boot(),
+            Err(StoreError::BootsExhausted { .. })
+        ));
+        assert!(matches!(
+            store.reserve_block(),
+            Err(StoreError::IdsExhausted { .. })
+        ));
+    }
+}

@@ -1,0 +1,73 @@
+//! How a QUIC endpoint is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+use crate::link::LinkLimits;
+
+/// Settings of a [`QuicEndpoint`](super::QuicEndpoint).
+#[derive(Clone, Debug)]
+pub struct QuicConfig {
+    /// Largest UDP payload that path discovery tries; default 1452, an Ethernet frame over IPv6.
+    /// Discovery starts at 1200, so too high a value costs a few lost probes and nothing else. Some
+    /// 6400 on loopback and jumbo networks saves system calls and encryption per byte.
+    pub mtu_upper: u16,
+    /// A link on which nothing arrives for this long has ended; default 15 s. Nothing is sent to keep
+    /// an idle link: its owner probes it, far more often than this.
+    pub idle_timeout: Duration,
+    /// How long a handshake may take, per address dialed and per caller; default 5 s.
+    pub handshake_timeout: Duration,
+    /// Bytes asked of the kernel for each direction of the socket; default 4 MiB. The kernel may give
+    /// less (`net.core.rmem_max` on Linux); too little shows as loss under load.
+    pub socket_buffer: usize,
+    /// Bounds of each link's send queues.
+    pub limits: LinkLimits,
+}
+
+impl Default for QuicConfig {
+    fn default() -> Self {
+        Self {
+            mtu_upper: 1452,
+            idle_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(5),
+            socket_buffer: 4 << 20,
+            limits: LinkLimits::default(),
+        }
+    }
+}
+
+impl QuicConfig {
+    pub(super) fn transport(&self) -> Arc<TransportConfig> {
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(self.mtu_upper.max(FIRST_MTU));
+        // Longer than QUIC can say means for ever.
+        let idle = IdleTimeout::try_from(self.idle_timeout).ok();
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(0))
+            .max_concurrent_uni_streams(VarInt::from_u32(3))
+            .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+            .receive_window(VarInt::from_u32(LINK_WINDOW))
+            .send_window(u64::from(LINK_WINDOW))
+            .max_idle_timeout(idle)
+            .keep_alive_interval(None)
+            .initial_mtu(FIRST_MTU)
+            .mtu_discovery_config(Some(discovery))
+            .initial_rtt(Duration::from_millis(100))
+            .crypto_buffer_size(8 << 10)
+            .datagram_receive_buffer_size(None);
+        Arc::new(transport)
+    }
+}
+
+/// What every path carries; QUIC demands it (RFC 9000, section 14).
+const FIRST_MTU: u16 = 1200;
+
+/// What one class may have on its way and unread. 8 MiB fill 40 MB/s over 200 ms.
+const STREAM_WINDOW: u32 = 8 << 20;
+
+/// What a link may have on its way and unread. More than two stream windows, so that message and
+/// bulk streams whose reader has stopped leave room for control.
+const LINK_WINDOW: u32 = 20 << 20;

@@ -1,0 +1,122 @@
+//! The command line: what there is to say, and who answers it.
+//!
+//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping` and `stop`
+//! talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
+//! through [`exit`], which gives it its text and its exit code.
+
+mod admin;
+mod cert;
+mod config;
+mod demo;
+mod exit;
+mod links;
+mod node;
+mod ping;
+mod regions;
+mod routes;
+mod stop;
+mod table;
+mod target;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+/// The regions of a federation: run one, look into it, or see a whole one in a demo.
+#[derive(Parser)]
+#[command(name = "fedist", version, about, long_about = None, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node of a region until it is stopped.
+    Node(Box<config::NodeArgs>),
+    /// List the regions that a running node knows, as a tree.
+    Regions(AdminArgs),
+    /// List the links that a running node has now.
+    Links(AdminArgs),
+    /// Show the path and its cost from a running node to every region, or to one.
+    Routes(routes::RoutesArgs),
+    /// Measure the way from a running node to a region or an actor.
+    Ping(ping::PingArgs),
+    /// Stop a running node and wait until it has ended.
+    Stop(AdminArgs),
+    /// Issue key and certificate for a region on another machine.
+    Cert(cert::CertArgs),
+    /// Start a whole federation on this machine, put it to work, and break it.
+    Demo(demo::DemoArgs),
+    #[command(hide = true)]
+    DemoRegion(demo::RegionArgs),
+}
+
+/// How to find the running node that is asked, and how to answer.
+#[derive(Args)]
+struct AdminArgs {
+    /// Data directory of the running node [default: $FEDIST_DATA_DIR, else ./data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Answer with one JSON value on one line
+    #[arg(long)]
+    json: bool,
+}
+
+impl AdminArgs {
+    fn data_dir(&self) -> PathBuf {
+        data_dir(self.data_dir.clone())
+    }
+}
+
+/// Reads the command line, does what it says, and turns the outcome into an exit code.
+pub(crate) fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Node(args) => node::run(*args),
+        Command::Regions(args) => regions::run(&args),
+        Command::Links(args) => links::run(&args),
+        Command::Routes(args) => routes::run(&args),
+        Command::Ping(args) => ping::run(&args),
+        Command::Stop(args) => stop::run(&args),
+        Command::Cert(args) => cert::run(&args),
+        Command::Demo(args) => demo::run(args),
+        Command::DemoRegion(args) => demo::run_region(args),
+    };
+    outcome.unwrap_or_else(|error| exit::report(&error))
+}
+
+/// The data directory: as given, else by environment, else `./data`.
+fn data_dir(given: Option<PathBuf>) -> PathBuf {
+    let named = |name: OsString| (!name.is_empty()).then(|| PathBuf::from(name));
+    given
+        .or_else(|| std::env::var_os("FEDIST_DATA_DIR").and_then(named))
+        .unwrap_or_else(|| PathBuf::from("data"))
+}
+
+/// Writes to stdout and flushes. A reader that went away (`fedist routes | head -1`) has what it
+/// wanted, so that is no error, and no panic as with `println!`.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(exit::Failure::new(
+            exit::Exit::Other,
+            format!("standard output (cannot be written: {error}); the answer goes there; redirect it elsewhere"),
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one JSON value as one line.
+fn say_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    say(&format!("{value}\n"))
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 other, 2 usage, 3 configuration, 4 security, 5 storage, 6 network.
+Environment: FEDIST_DATA_DIR names the data directory, FEDIST_LOG filters the log (e.g. fedist=debug).";
