@@ -85,7 +85,7 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError>
 }
 
 thread_local! {
-    static CHUNK: RefCell<BytesMut> = const { RefCell::new(BytesMut::new()) };
+    static CHUNK: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 const CHUNK_LEN: usize = 64 * 1024;

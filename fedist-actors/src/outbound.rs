@@ -134,7 +134,8 @@ impl Gate {
         }
     }
 
-    pub(crate) fn queued_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn queued_bytes(&self) -> usize {
         self.bytes.load(Ordering::Acquire)
     }
 

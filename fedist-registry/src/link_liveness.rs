@@ -221,18 +221,33 @@ mod tests {
     #[test]
     fn one_way_traffic_with_answered_probes_never_looks_suspect() {
         let mut link = LinkLiveness::new(ms(0));
+        let mut probes: Vec<u64> = Vec::new();
         for now in (0..5_000).step_by(10) {
-            link.handle_tx(ms(now));
-            // The answer takes 90 ms of the 100 ms time-out, and is noticed at a tick only.
-            let found = tick(&mut link, now, now + 10, |_| None);
-            assert_eq!(found, (None, None), "at {now} ms");
-            if link
-                .last_probe
-                .is_some_and(|probe| ms(now) - probe >= ms(90))
-            {
+            // An answer takes nearly the whole time-out, and both ends act at ticks only.
+            if probes.first().is_some_and(|probe| now - probe >= 99) {
                 link.handle_rx(ms(now));
+                probes.clear();
             }
+            let seen = link.handle_tick(ms(now), TIMEOUT, false);
+            assert_eq!(seen, Liveness::Up, "at {now} ms");
+            if link.wants_probe(ms(now), IDLE) {
+                probes.push(now);
+            }
+            link.handle_tx(ms(now + 5));
         }
+    }
+
+    #[test]
+    fn a_probe_that_went_out_late_gets_its_full_time() {
+        let mut link = LinkLiveness::new(ms(0));
+        link.handle_tx(ms(0));
+        assert_eq!(link.handle_tick(ms(190), TIMEOUT, false), Liveness::Up);
+        assert!(link.wants_probe(ms(190), IDLE));
+        let mut seen = |now| link.handle_tick(ms(now), TIMEOUT, false);
+        assert_eq!(seen(280), Liveness::Up);
+        assert_eq!(seen(290), Liveness::Suspect);
+        assert_eq!(seen(380), Liveness::Suspect);
+        assert_eq!(seen(390), Liveness::Down);
     }
 
     #[test]

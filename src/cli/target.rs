@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use fedist::{
     RegionId, RegionPid,
     registry::{IdError, RegionName, RegionNameError},
-    status::NodeStatus,
+    NodeStatus,
 };
 
 use super::exit::{Exit, Failure};

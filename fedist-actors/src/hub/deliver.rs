@@ -47,7 +47,6 @@ impl Core {
                     self.count("signals_undecodable");
                 }
             },
-            _ => self.count("records_unknown_kind"),
         }
     }
 

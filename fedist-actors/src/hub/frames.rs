@@ -1,7 +1,7 @@
 //! Frames that arrive on a link: for this node, for the hub itself, or in transit.
 
 use bytes::Bytes;
-use fedist_registry::{Micros, RegionId};
+use fedist_registry::{Micros, RegionId, detour};
 use fedist_transport::{
     link::InFrame,
     wire::{Class, FrameKind, HopHeader, SourceRoute, Stamp},
@@ -120,13 +120,16 @@ impl Core {
         if header.repairs >= MAX_REPAIRS {
             return None;
         }
-        let route = self.routes.get(header.dst)?;
-        let seen = |id: &RegionId| *id == header.src || header.route.visited().any(|relay| relay == *id);
-        if route.hops.iter().any(seen) {
-            return None;
-        }
+        let dead = header.route.next_hop(header.dst);
+        let avoid: Vec<RegionId> = header
+            .route
+            .visited()
+            .chain([header.src, dead])
+            .collect();
+        let route = detour(self.region(), header.dst, &self.db, &avoid)?;
+        let next = route.next_hop().filter(|next| self.links.contains_key(next))?;
         let repaired = header.route.repaired(route.relays()).ok()?;
-        Some((repaired, route.next_hop()))
+        Some((repaired, next))
     }
 }
 

@@ -142,15 +142,16 @@ impl Core {
             return;
         }
         // The registry's key for the number is the last word.
-        if let Some(record) = self.registry.get(peer)
-            && record.key_hash != link.peer.key_hash
+        let registered = self.registry.get(peer).map(|record| record.key_hash);
+        if let Some(key) = registered
+            && key != link.peer.key_hash
         {
-            tracing::warn!(%peer, key = %link.peer.key_hash, registered = %record.key_hash,
+            tracing::warn!(%peer, key = %link.peer.key_hash, registered = %key,
                 "link refused: the region number belongs to another key");
             self.count("links_refused_key");
             link.tx.close(&format!(
-                "IdConflict: region {peer} is registered with key {}, not {}",
-                record.key_hash, link.peer.key_hash
+                "IdConflict: region {peer} is registered with key {key}, not {}",
+                link.peer.key_hash
             ));
             return;
         }
@@ -170,7 +171,8 @@ impl Core {
             ..
         } = link;
         let mut estimate = LinkEstimate::new();
-        if let Some(rtt) = tx.stats().rtt_us {
+        // The handshake has measured the round trip once already.
+        if let Ok(rtt @ 1..) = u32::try_from(tx.stats().rtt_us) {
             estimate.sample(now, rtt);
         }
         self.greeting.insert(
@@ -329,12 +331,9 @@ impl Core {
                 dead.push(*peer);
                 continue;
             }
-            let young = now.saturating_sub(port.since) < SETTLING;
-            let idle = if young { Micros::from_millis(150) } else { PROBE_IDLE };
-            let suspect = port.liveness.is_suspect();
-            if (young || suspect || port.liveness.wants_probe(now, idle))
-                && now.saturating_sub(port.last_probe) >= Micros::from_millis(150)
-            {
+            let young = now.saturating_sub(port.since) < SETTLING
+                && now.saturating_sub(port.last_probe) >= SETTLING_PROBE;
+            if port.liveness.wants_probe(now, PROBE_IDLE) || young {
                 port.last_probe = now;
                 probes.push((*peer, port.serial));
             }
@@ -445,10 +444,11 @@ impl Core {
 
     fn routes_broken(&self) -> bool {
         self.routes.iter().any(|(_, route)| {
+            let advertised = |from, to| self.db.get(from).is_some_and(|state| state.cost_to(to).is_some());
             std::iter::once(self.region())
                 .chain(route.hops.iter().copied())
                 .zip(route.hops.iter().copied())
-                .any(|(from, to)| !self.db.has_link(from, to))
+                .any(|(from, to)| !advertised(from, to) || !advertised(to, from))
         })
     }
 
@@ -484,6 +484,7 @@ impl Core {
             let config = MeshConfig {
                 nearest: if self.is_live() { self.config.nearest } else { 0 },
                 extra: self.config.links.clone(),
+                avoid: Vec::new(),
             };
             let estimate = |region: RegionId| self.routes.get(region).map(|route| route.cost);
             wanted = desired_links(me, &self.registry, &config, &estimate);
@@ -561,6 +562,7 @@ impl Core {
 const MAX_LINKS: usize = 64;
 /// A fresh link is probed often for this long, so that its cost is known soon.
 const SETTLING: Micros = Micros::from_millis(1_500);
+const SETTLING_PROBE: Micros = Micros::from_millis(150);
 const PROBE_IDLE: Micros = Micros::from_millis(1_000);
 const ADVERTISE_PAUSE: Micros = Micros::from_millis(5_000);
 /// Shortest paths are computed this long after a change, so that a burst is one computation.

@@ -1,6 +1,5 @@
 //! From the node's senders into sessions, and from sessions onto links.
 
-use bytes::Bytes;
 use fedist_registry::{Micros, RegionId, RegionPid};
 use fedist_transport::{
     session::{EndReason, PushError, Session, SessionEvent},
@@ -170,7 +169,7 @@ impl Core {
             let Some(route) = self.routes.get(region) else {
                 break;
             };
-            let (next, Ok(source_route)) = (route.next_hop(), SourceRoute::new(route.relays())) else {
+            let (Some(next), Ok(source_route)) = (route.next_hop(), SourceRoute::new(route.relays())) else {
                 break;
             };
             let Some(port) = self.links.get(&next) else {
@@ -187,17 +186,16 @@ impl Core {
                     break;
                 };
                 sent = true;
-                let header = Bytes::copy_from_slice(&frame.header);
                 let mut hop = hop_header(
                     FrameKind::Session,
                     frame.class,
                     me,
                     region,
-                    header.len() + frame.records.len(),
+                    frame.payload_len(),
                 );
                 hop.route = source_route;
                 // A refusal is as good as a loss on the way: the session sends it again.
-                if port.tx.send(hop, [header, frame.records]).is_err() {
+                if port.tx.send(hop, [frame.header, frame.records]).is_err() {
                     held_back = true;
                     break;
                 }

@@ -34,7 +34,7 @@ impl Core {
                     dialed: port.dialed,
                     rtt_ms: ms(port.estimate.srtt_us()),
                     rtt_min_ms: ms(port.estimate.min_rtt_us(now)),
-                    rtt_deviation_ms: ms(port.estimate.deviation_us()),
+                    rtt_deviation_ms: ms(Some(port.estimate.deviation_us())),
                     cost_ms: port.estimate.cost(now).map(cost_ms),
                     frames_sent: stats.frames_sent,
                     frames_received: stats.frames_received,
@@ -56,9 +56,9 @@ impl Core {
                     delivered: stats.acked,
                     dropped: stats.dropped_ended,
                     in_flight: stats.in_flight,
-                    retransmitted: stats.retransmitted,
-                    duplicates: stats.duplicates,
-                    rtt_ms: ms(stats.srtt_us),
+                    retransmitted: stats.retransmitted_frames,
+                    duplicates: stats.duplicate_frames,
+                    rtt_ms: (stats.srtt_us > 0).then(|| stats.srtt_us as f64 / 1000.0),
                 }
             })
             .collect();

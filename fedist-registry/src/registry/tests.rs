@@ -52,15 +52,12 @@ fn refusal(registry: &Registry, change: Change) -> RegistryError {
 #[test]
 fn a_newcomer_is_joining_until_it_is_live() {
     let mut registry = federation();
-    registry
-        .propose(
-            1,
-            Change::Join(RegionRecord {
-                status: Status::Live,
-                ..record(6, Some(2))
-            }),
-        )
-        .unwrap();
+    let eager = RegionRecord {
+        status: Status::Live,
+        ..record(6, Some(2))
+    };
+    let entry = registry.propose(1, Change::Join(eager)).unwrap();
+    assert_eq!(entry.change, Change::Join(record(6, Some(2))));
     assert_eq!(
         registry.get(region(6)).unwrap().status,
         Status::Joining,

@@ -170,33 +170,39 @@ fn what_is_no_store_is_refused_and_left_alone() {
 fn flipped_bits_and_cut_ends_are_refused_or_harmless_never_a_step_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.redb");
-    {
-        let store = Store::open(&path).unwrap();
-        store.bind_region(region(7), KeyHash([1; 32])).unwrap();
-        store.append_log(&log_of(1..=20)).unwrap();
-        for _ in 0..3 {
-            store.next_boot().unwrap();
-            store.reserve_block().unwrap();
-        }
+    let store = Store::open(&path).unwrap();
+    store.bind_region(region(7), KeyHash([1; 32])).unwrap();
+    store.append_log(&log_of(1..=20)).unwrap();
+    for _ in 0..3 {
+        store.next_boot().unwrap();
+        store.reserve_block().unwrap();
     }
-    let good = std::fs::read(&path).unwrap();
+    let killed = std::fs::read(&path).unwrap();
+    drop(store);
+    let closed = std::fs::read(&path).unwrap();
+    check_damaged_copies(dir.path(), &closed);
+    check_damaged_copies(dir.path(), &killed);
+}
+
+fn check_damaged_copies(dir: &Path, good: &[u8]) {
     let written: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0).collect();
     let mut random = fastrand::Rng::with_seed(11);
     let mut refused = 0;
-    for round in 0..150 {
-        let mut bytes = good.clone();
+    for round in 0..ROUNDS {
+        let mut bytes = good.to_vec();
         if round % 10 == 0 {
             bytes.truncate(random.usize(1..good.len()));
         } else {
             // Half of the flips in the header, where each bit steers.
-            let at = if random.bool() {
+            let header = random.bool();
+            let at = if header {
                 random.usize(0..320)
             } else {
                 written[random.usize(0..written.len())]
             };
             bytes[at] ^= 1 << random.u8(0..8);
         }
-        let damaged = dir.path().join("damaged.redb");
+        let damaged = dir.join("damaged.redb");
         std::fs::write(&damaged, &bytes).unwrap();
         match Store::open(&damaged) {
             Err(StoreError::Damaged { .. }) => refused += 1,
@@ -212,8 +218,10 @@ fn flipped_bits_and_cut_ends_are_refused_or_harmless_never_a_step_back() {
             }
         }
     }
-    assert!(refused > 20, "only {refused} were noticed");
+    assert!(refused > ROUNDS / 8, "only {refused} were noticed");
 }
+
+const ROUNDS: usize = 120;
 
 #[test]
 fn the_log_comes_back_as_it_was_appended() {

@@ -15,11 +15,12 @@
 //! What happens to a packet is decided by a pure, seeded engine, so the n-th packet of a link has
 //! the same fate in each run.
 //!
-//! On an idle virtual machine of two cores the median delay given is 0.06 to 0.15 ms more than
+//! On an idle virtual machine of two cores the median delay given is 0.05 to 0.15 ms more than
 //! asked (5, 50 and 150 ms); 20,000 packets per second cost a quarter of a core.
 //!
 //! Not emulated: ECN marks (they are cleared on the way), ICMP errors (a dead target is
-//! silence, as behind most firewalls), and a path MTU.
+//! silence, as behind most firewalls), and a path MTU. Not seen: what the system drops from a full
+//! socket buffer before the emulator or after it.
 
 mod delay_line;
 #[allow(

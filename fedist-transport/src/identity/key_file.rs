@@ -14,7 +14,7 @@ pub(super) enum Secrecy {
 }
 
 /// Creates `dir` for its owner only if it is not there, and refuses one that others may write to.
-pub(super) fn prepare_directory(dir: &Path) -> Result<(), IdentityError> {
+pub fn prepare_directory(dir: &Path) -> Result<(), IdentityError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -26,6 +26,7 @@ mod verifier;
 pub use authority::CertificateAuthority;
 pub use error::IdentityError;
 pub use federation::{FederationId, MalformedFederation};
+pub use key_file::prepare_directory;
 pub use peer::{PeerIdentity, PeerRefused};
 pub use region_identity::{Identity, LEAF_LIFE};
 

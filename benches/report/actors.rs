@@ -1,0 +1,154 @@
+//! The messages and the actors of both sides: what differs is only the way to them.
+
+use std::fmt;
+use std::pin::Pin;
+
+use actix::{Actor, ActorFutureExt, Context, Handler, MessageResult, ResponseActFuture, WrapFuture};
+use anyhow::Result;
+use fedist::prelude::{Message, Node};
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::run::Outcome;
+
+/// Wants no answer.
+#[derive(Clone, Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[wire(name = "bench.tick", version = 1)]
+pub(crate) struct Tick {
+    pub(crate) body: Body,
+}
+
+/// Comes back.
+#[derive(Clone, Message, Serialize, Deserialize)]
+#[rtype(result = "Body")]
+#[wire(name = "bench.echo", version = 1)]
+pub(crate) struct Echo {
+    pub(crate) body: Body,
+}
+
+/// How many ticks have been handled?
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+#[wire(name = "bench.total", version = 1)]
+pub(crate) struct Total;
+
+/// 64 bytes.
+#[derive(Clone)]
+pub(crate) struct Body(pub(crate) [u8; BODY_LEN]);
+
+pub(crate) const BODY_LEN: usize = 64;
+
+pub(crate) const BODY: Body = Body([0x5a; BODY_LEN]);
+
+/// Counts ticks and echoes.
+#[derive(Default)]
+pub(crate) struct Counter {
+    ticks: u64,
+}
+
+impl Actor for Counter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        // As FeDist's default; actix's of 16 would park the flush of each burst.
+        context.set_mailbox_capacity(16_384);
+    }
+}
+
+impl Handler<Tick> for Counter {
+    type Result = ();
+
+    fn handle(&mut self, tick: Tick, _: &mut Self::Context) {
+        std::hint::black_box(&tick.body);
+        self.ticks += 1;
+    }
+}
+
+impl Handler<Echo> for Counter {
+    type Result = MessageResult<Echo>;
+
+    fn handle(&mut self, echo: Echo, _: &mut Self::Context) -> Self::Result {
+        MessageResult(echo.body)
+    }
+}
+
+impl Handler<Total> for Counter {
+    type Result = MessageResult<Total>;
+
+    fn handle(&mut self, _: Total, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.ticks)
+    }
+}
+
+/// An actor that measures: what it sends is sent from the thread and by the pid of an actor.
+struct Measurer;
+
+impl Actor for Measurer {
+    type Context = Context<Self>;
+}
+
+type Measurement = Pin<Box<dyn Future<Output = Result<Outcome>>>>;
+
+struct Measure(Box<dyn FnOnce() -> Measurement + Send>);
+
+impl actix::Message for Measure {
+    type Result = Result<Outcome>;
+}
+
+impl Handler<Measure> for Measurer {
+    type Result = ResponseActFuture<Self, Result<Outcome>>;
+
+    fn handle(&mut self, measure: Measure, _: &mut Self::Context) -> Self::Result {
+        (measure.0)().into_actor(self).boxed_local()
+    }
+}
+
+/// Runs `work` inside an actor of `node`.
+pub(crate) async fn measure_in_node<F>(
+    node: &Node,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<Outcome>
+where
+    F: Future<Output = Result<Outcome>> + 'static,
+{
+    let measurer = node.spawn(Measurer)?;
+    let work = Measure(Box::new(move || Box::pin(work())));
+    measurer.send(work).await?
+}
+
+/// Runs `work` inside an actor of plain actix, on this thread.
+pub(crate) async fn measure_in_actix<F>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<Outcome>
+where
+    F: Future<Output = Result<Outcome>> + 'static,
+{
+    let work = Measure(Box::new(move || Box::pin(work())));
+    Measurer.start().send(work).await?
+}
+
+impl Serialize for Body {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Body;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{BODY_LEN} bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Body, E> {
+                let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
+                Ok(Body(bytes))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}

@@ -1,0 +1,85 @@
+//! Messages inside one process: FeDist's addresses against actix's own.
+
+use actix::{Actor, Addr, Arbiter, System};
+use anyhow::Result;
+use fedist::prelude::{Node, RegionAddr, RegionId};
+use fedist::transport::memory::MemoryNet;
+
+use crate::actors::{BODY, Counter, Echo, Tick, Total, measure_in_actix, measure_in_node};
+use crate::run::{Outcome, Run};
+use crate::stopwatch::{ask_in_turn, tell_in_bursts};
+use crate::work::Task;
+
+/// Plain actix; the counter shares the thread of its sender, or has one of its own.
+pub(crate) fn floor(run: &Run) -> Result<Outcome> {
+    let run = run.clone();
+    System::new().block_on(async move {
+        let counter = if run.apart {
+            Counter::start_in_arbiter(&Arbiter::new().handle(), |_| Counter::default())
+        } else {
+            Counter::default().start()
+        };
+        measure_in_actix(move || use_actix(run, counter)).await
+    })
+}
+
+/// A node; its counter runs on the node's thread, and the sender there, too, or outside of it.
+pub(crate) fn fedist(run: &Run) -> Result<Outcome> {
+    let run = run.clone();
+    System::new().block_on(async move {
+        let region = RegionId::new(1)?;
+        let node = Node::builder(region)
+            .memory(MemoryNet::new(1).port(region))
+            .start()
+            .await?;
+        let counter = node.spawn(Counter::default())?.region_addr();
+        let outcome = if run.apart {
+            measure_in_actix(move || use_fedist(run, counter)).await
+        } else {
+            measure_in_node(&node, move || use_fedist(run, counter)).await
+        };
+        node.stop().await;
+        outcome
+    })
+}
+
+async fn use_actix(run: Run, counter: Addr<Counter>) -> Result<Outcome> {
+    let total = async || Ok(counter.send(Total).await?);
+    let echo = async || {
+        counter.send(Echo { body: BODY }).await?;
+        Ok(())
+    };
+    let mut outcome = Outcome::new();
+    for span in [run.warm_up, run.span] {
+        outcome = match run.task {
+            Task::LocalTell => {
+                tell_in_bursts(span, || counter.do_send(Tick { body: BODY }), total).await?
+            }
+            _ => ask_in_turn(span, group(&run), echo).await?.1,
+        };
+    }
+    Ok(outcome)
+}
+
+async fn use_fedist(run: Run, counter: RegionAddr<Counter>) -> Result<Outcome> {
+    let total = async || Ok(counter.send(Total).await?);
+    let echo = async || {
+        counter.send(Echo { body: BODY }).await?;
+        Ok(())
+    };
+    let mut outcome = Outcome::new();
+    for span in [run.warm_up, run.span] {
+        outcome = match run.task {
+            Task::LocalTell => {
+                tell_in_bursts(span, || counter.do_send(Tick { body: BODY }), total).await?
+            }
+            _ => ask_in_turn(span, group(&run), echo).await?.1,
+        };
+    }
+    Ok(outcome)
+}
+
+/// An ask on one thread takes hardly longer than reading the clock.
+fn group(run: &Run) -> u32 {
+    if run.apart { 1 } else { 64 }
+}

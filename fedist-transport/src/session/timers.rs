@@ -1,0 +1,194 @@
+use fedist_registry::Micros;
+
+use super::Session;
+use super::event::EndReason;
+
+/// The clocks of a session. Deadlines of lanes are the lanes' own.
+#[derive(Debug)]
+pub(super) struct Timers {
+    last_heard: Micros,
+    /// Since when something waits for the peer; `None` while nothing does.
+    waiting_since: Option<Micros>,
+    /// Since when the peer is watched.
+    watched_since: Micros,
+    /// `set_watched` knows no time, so the next timeout sets the start.
+    watch_begins: bool,
+    ack_due: Option<Micros>,
+    last_probe: Micros,
+    last_answer: Option<Micros>,
+    last_resend: Option<Micros>,
+    resend_due: Option<Micros>,
+}
+
+impl Timers {
+    pub(super) fn new(now: Micros) -> Self {
+        Self {
+            last_heard: now,
+            waiting_since: None,
+            watched_since: now,
+            watch_begins: false,
+            ack_due: None,
+            last_probe: Micros::ZERO,
+            last_answer: None,
+            last_resend: None,
+            resend_due: None,
+        }
+    }
+
+    pub(super) fn begin_waiting(&mut self, now: Micros) {
+        self.waiting_since = Some(now);
+    }
+
+    pub(super) fn end_waiting(&mut self) {
+        self.waiting_since = None;
+    }
+
+    pub(super) fn begin_watching(&mut self) {
+        self.watch_begins = true;
+    }
+
+    pub(super) fn heard(&mut self, now: Micros) {
+        self.last_heard = self.last_heard.max(now);
+    }
+
+    /// An acknowledgement is due after `delay` at the latest.
+    pub(super) fn owe_ack(&mut self, now: Micros, delay: Micros) {
+        self.ack_due.get_or_insert(now + delay);
+    }
+
+    pub(super) fn ack_sent(&mut self) {
+        self.ack_due = None;
+    }
+
+    /// The conversation is over: nothing of it waits any longer.
+    pub(super) fn stop(&mut self) {
+        self.waiting_since = None;
+        self.ack_due = None;
+        self.resend_due = None;
+    }
+
+    /// Whether a frame to or from an ended epoch may be answered now.
+    pub(super) fn may_answer(&mut self, now: Micros) -> bool {
+        let due = self.last_answer.is_none_or(|last| now - last >= ANSWER_EVERY);
+        if due {
+            self.last_answer = Some(now);
+        }
+        due
+    }
+}
+
+impl Session {
+    /// Does what is due at `now`. Early and late calls are harmless.
+    pub fn handle_timeout(&mut self, now: Micros) {
+        if self.goodbye.is_some() {
+            return;
+        }
+        if std::mem::take(&mut self.timers.watch_begins) {
+            self.timers.watched_since = now;
+            self.timers.last_probe = Micros::ZERO;
+        }
+        if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
+            let silent_for = now - self.timers.last_heard;
+            self.end(EndReason::TimedOut { silent_for });
+            // Shows the new epoch: the peer may still hear us and believe all is well.
+            self.ack_now = true;
+            return;
+        }
+        if self.timers.resend_due.is_some_and(|due| now >= due) {
+            self.resend_all(now);
+        }
+        for lane in &mut self.tx {
+            if lane.deadline().is_some_and(|deadline| now >= deadline) {
+                self.probe_now |= lane.on_timeout(now, &self.trip, &self.config);
+            }
+        }
+        if self.timers.ack_due.is_some_and(|due| now >= due) {
+            self.timers.ack_due = None;
+            self.ack_now = true;
+        }
+        if self.probe_due().is_some_and(|due| now >= due) {
+            self.timers.last_probe = now;
+            self.probe_now = true;
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` while nothing waits.
+    /// A time in the past means now.
+    pub fn poll_timeout(&self) -> Option<Micros> {
+        if self.goodbye.is_some() {
+            return None;
+        }
+        if self.timers.watch_begins {
+            return Some(Micros::ZERO);
+        }
+        let [message, bulk] = &self.tx;
+        [
+            message.deadline(),
+            bulk.deadline(),
+            self.timers.ack_due,
+            self.timers.resend_due,
+            self.silence_deadline(),
+            self.probe_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The route to the peer broke, changed or came back: sends everything unacknowledged again at
+    /// once, or shows the own epoch if there is nothing. Calls within 20 ms count as one, at the end
+    /// of that time.
+    pub fn handle_path_change(&mut self, now: Micros) {
+        if self.goodbye.is_some() {
+            return;
+        }
+        match self.timers.last_resend {
+            Some(last) if now - last < RESEND_EVERY => {
+                self.timers.resend_due = Some(last + RESEND_EVERY);
+            }
+            _ => self.resend_all(now),
+        }
+    }
+
+    fn resend_all(&mut self, now: Micros) {
+        self.timers.last_resend = Some(now);
+        self.timers.resend_due = None;
+        let rto = self.trip.timeout(&self.config, 0);
+        for lane in &mut self.tx {
+            lane.resend_all(now, rto);
+        }
+        // Without anything to send again, the peer should still hear where we are: acknowledgements
+        // may have been lost with the old route, or a whole conversation.
+        self.ack_now |= self.opened || self.stats.ends > 0;
+    }
+
+    fn watching(&self) -> bool {
+        self.watched && self.opened
+    }
+
+    fn silence_deadline(&self) -> Option<Micros> {
+        let since = match (self.timers.waiting_since, self.watching()) {
+            (None, false) => return None,
+            (Some(waiting), false) => waiting,
+            (None, true) => self.timers.watched_since,
+            (Some(waiting), true) => waiting.min(self.timers.watched_since),
+        };
+        Some(self.timers.last_heard.max(since) + self.config.session_timeout)
+    }
+
+    /// A watched peer is asked after a quarter of the timeout, and then every eighth.
+    fn probe_due(&self) -> Option<Micros> {
+        if !self.watching() {
+            return None;
+        }
+        let timeout = self.config.session_timeout.0;
+        let silent_since = self.timers.last_heard.max(self.timers.watched_since);
+        let first = silent_since + Micros(timeout / 4);
+        Some(first.max(self.timers.last_probe + Micros(timeout / 8)))
+    }
+}
+
+/// Answers to stale frames, at most this often.
+const ANSWER_EVERY: Micros = Micros(20_000);
+/// Re-sending everything for a new route, at most this often.
+const RESEND_EVERY: Micros = Micros(20_000);

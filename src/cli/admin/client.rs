@@ -1,0 +1,206 @@
+//! A command's end of the admin socket. Blocking: a command does one thing.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fedist::NodeStatus;
+
+use super::{AdminFile, Answer, Ask, PingOf, Request, Token};
+use crate::cli::exit::{Exit, Failure};
+
+/// A conversation with the node that runs on a data directory.
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+    token: Token,
+    data_dir: PathBuf,
+}
+
+/// How one ping ended.
+pub(crate) enum Pinged {
+    Pong { rtt: Duration, alive: bool, boot: u32 },
+    Lost { reason: String, lasting: bool },
+}
+
+impl Client {
+    /// Finds and calls the node.
+    ///
+    /// # Errors
+    /// [`Exit::Network`] if none runs there; others for an admin file that cannot be used.
+    pub(crate) fn connect(data_dir: &Path) -> Result<Self, Failure> {
+        let Some(contact) = AdminFile::read(data_dir)? else {
+            return Err(absent(data_dir));
+        };
+        // A node that was killed leaves its file behind; then nobody answers at its address.
+        let stream = TcpStream::connect_timeout(&contact.address, CONNECT)
+            .map_err(|_| absent(data_dir))?;
+        let _ = stream.set_nodelay(true);
+        Ok(Self {
+            stream: BufReader::new(stream),
+            token: contact.token,
+            data_dir: data_dir.to_owned(),
+        })
+    }
+
+    /// The node's snapshot of itself.
+    pub(crate) fn status(&mut self) -> Result<NodeStatus, Failure> {
+        match self.ask(Ask::Status, ANSWER)? {
+            Answer::Status(status) => Ok(*status),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// One ping from the node.
+    pub(crate) fn ping(&mut self, target: PingOf, deadline_ms: u32) -> Result<Pinged, Failure> {
+        let ask = Ask::Ping {
+            target,
+            deadline_ms,
+        };
+        let patience = ANSWER.saturating_add(Duration::from_millis(u64::from(deadline_ms)));
+        match self.ask(ask, patience)? {
+            Answer::Pong { rtt_us, alive, boot } => Ok(Pinged::Pong {
+                rtt: Duration::from_micros(rtt_us),
+                alive,
+                boot,
+            }),
+            Answer::Lost { reason, lasting } => Ok(Pinged::Lost { reason, lasting }),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// Ends the node and waits until its process has gone.
+    pub(crate) fn stop(mut self) -> Result<(), Failure> {
+        match self.ask(Ask::Stop, ANSWER)? {
+            Answer::Stopping => {}
+            _ => return Err(absent(&self.data_dir)),
+        }
+        let _ = self.stream.get_ref().set_read_timeout(Some(STOP));
+        let mut rest = [0_u8; 64];
+        match self.stream.read(&mut rest) {
+            Err(error) if timed_out(&error) => Err(Failure::new(
+                Exit::Other,
+                format!(
+                    "node on data directory {} has not ended within {} s of its stop; it should in about 2 s; look at its log, end it by SIGKILL",
+                    self.data_dir.display(),
+                    STOP.as_secs()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, patience: Duration) -> Result<Answer, Failure> {
+        let request = Request {
+            token: self.token.reveal(),
+            ask,
+        };
+        let answer = self.exchange(&request, patience).map_err(|error| {
+            if timed_out(&error) {
+                return Failure::new(
+                    Exit::Network,
+                    format!(
+                        "node on data directory {} does not answer within {} s; it is overloaded or stopping; try again",
+                        self.data_dir.display(),
+                        patience.as_secs()
+                    ),
+                );
+            }
+            absent(&self.data_dir)
+        })?;
+        match answer {
+            // The port may have gone to another program, or to a node with another token.
+            Answer::Refused(reason) => Err(Failure::new(
+                Exit::Security,
+                format!(
+                    "node on data directory {} refused the request ({reason}); its admin file must be of its last start; try again",
+                    self.data_dir.display()
+                ),
+            )),
+            answer => Ok(answer),
+        }
+    }
+
+    fn exchange(&mut self, request: &Request, patience: Duration) -> io::Result<Answer> {
+        let stream = self.stream.get_mut();
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut line = Vec::new();
+        (&mut self.stream)
+            .take(MAX_ANSWER)
+            .read_until(b'\n', &mut line)?;
+        Ok(serde_json::from_slice(&line)?)
+    }
+}
+
+fn absent(data_dir: &Path) -> Failure {
+    Failure::new(
+        Exit::Network,
+        format!(
+            "no node runs on data directory {}; the command asks the node that runs there; start one with `fedist node --data-dir {}`, or name another with --data-dir",
+            data_dir.display(),
+            data_dir.display()
+        ),
+    )
+}
+
+fn timed_out(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+const CONNECT: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(5);
+const STOP: Duration = Duration::from_secs(15);
+
+/// 65,534 regions with their routes stay below this.
+const MAX_ANSWER: u64 = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::cli::admin::Contact;
+
+    /// A listener that plays the node, and the directory that leads to it.
+    fn impostor() -> (TcpListener, tempfile::TempDir, AdminFile) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let contact = Contact {
+            address: listener.local_addr().unwrap(),
+            token: Token::random().unwrap(),
+            pid: 1,
+        };
+        let file = AdminFile::write(dir.path(), &contact).unwrap();
+        (listener, dir, file)
+    }
+
+    #[test]
+    fn a_file_left_by_a_killed_node_means_no_node() {
+        let (listener, dir, _file) = impostor();
+        drop(listener);
+        let Err(error) = Client::connect(dir.path()) else {
+            panic!("connected");
+        };
+        assert!(error.to_string().starts_with("no node runs on data directory"), "{error}");
+    }
+
+    #[test]
+    fn another_program_on_the_port_means_no_node() {
+        let (listener, dir, _file) = impostor();
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = [0_u8; 16];
+            let _ = stream.read(&mut heard);
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        });
+        let error = Client::connect(dir.path()).unwrap().status().unwrap_err();
+        assert!(error.to_string().starts_with("no node runs"), "{error}");
+        other.join().unwrap();
+    }
+}

@@ -1,0 +1,205 @@
+//! The node's end of the admin socket.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fedist::{AskError, Node};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use super::{AdminFile, Answer, Ask, Contact, MAX_REQUEST, Request, Token};
+use crate::cli::{
+    config::AdminAddress,
+    exit::{Exit, Failure},
+};
+
+/// A bound socket that does not answer yet.
+pub(crate) struct Server {
+    listener: TcpListener,
+}
+
+/// The file that leads to an answering socket. Dropping it removes the file; connections that are
+/// open stay until the process ends, by which a `stop` sees that it has.
+pub(crate) struct Open {
+    _file: AdminFile,
+}
+
+/// What every connection works with.
+struct Room {
+    node: Node,
+    token: Token,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Takes the port, before the node starts: a port that is taken costs no start then.
+    pub(crate) async fn bind(address: AdminAddress) -> Result<Self, Failure> {
+        let address = address.get();
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Failure::new(
+                Exit::Network,
+                format!("admin address ({address}) cannot be listened at: {error}; one process has a port; choose another, or port 0 for a free one"),
+            )
+        })?;
+        Ok(Self { listener })
+    }
+
+    /// Answers from now on, and writes the file that leads here. A request to stop sets `stop`.
+    pub(crate) fn open(
+        self,
+        node: Node,
+        data_dir: &Path,
+        stop: watch::Sender<bool>,
+    ) -> Result<Open, Failure> {
+        let unready = |error: &dyn std::fmt::Display| {
+            Failure::new(Exit::Other, format!("admin socket (loopback) failed: {error}"))
+        };
+        let token = Token::random().map_err(|error| unready(&error))?;
+        let contact = Contact {
+            address: self.listener.local_addr().map_err(|error| unready(&error))?,
+            token: token.clone(),
+            pid: std::process::id(),
+        };
+        let room = Arc::new(Room { node, token, stop });
+        tokio::spawn(accept(self.listener, room));
+        Ok(Open {
+            _file: AdminFile::write(data_dir, &contact)?,
+        })
+    }
+}
+
+async fn accept(listener: TcpListener, room: Arc<Room>) {
+    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file handles, most likely; trying at once again would only burn the CPU.
+                tracing::warn!(%error, "admin socket");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        match Arc::clone(&seats).try_acquire_owned() {
+            Ok(seat) => {
+                let room = Arc::clone(&room);
+                tokio::spawn(async move {
+                    converse(stream, &room).await;
+                    drop(seat);
+                });
+            }
+            Err(_) => tracing::warn!("admin socket: more than {MAX_CONNECTIONS} connections, one was closed"),
+        }
+    }
+}
+
+/// Answers line by line until the peer goes, idles or breaks a rule.
+async fn converse(stream: TcpStream, room: &Room) {
+    let _ = stream.set_nodelay(true);
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let answer = match timeout(IDLE, read_line(&mut reader)).await {
+            Ok(Some(line)) => room.answer(&line).await,
+            Ok(None) => return,
+            Err(_) => Answer::Refused("no request within 10 s".to_owned()),
+        };
+        let written = timeout(IDLE, write_line(&mut writer, &answer)).await;
+        if !matches!(written, Ok(true)) {
+            return;
+        }
+        match answer {
+            Answer::Refused(_) => return,
+            Answer::Stopping => {
+                room.stop.send_replace(true);
+                // The end of this connection tells the other side that the process has ended.
+                return std::future::pending().await;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The next line; `None` at the end of the connection. A line that is too long comes cut, without its end.
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let read = reader.take(MAX_REQUEST as u64).read_until(b'\n', &mut line);
+    match read.await {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(line),
+    }
+}
+
+async fn write_line(writer: &mut OwnedWriteHalf, answer: &Answer) -> bool {
+    let Ok(mut line) = serde_json::to_vec(answer) else {
+        return false;
+    };
+    line.push(b'\n');
+    writer.write_all(&line).await.is_ok()
+}
+
+impl Room {
+    async fn answer(&self, line: &[u8]) -> Answer {
+        if line.last() != Some(&b'\n') {
+            return Answer::Refused(format!("a request is one line of at most {MAX_REQUEST} bytes"));
+        }
+        let request: Request = match serde_json::from_slice(line) {
+            Ok(request) => request,
+            Err(_) => return Answer::Refused("malformed request".to_owned()),
+        };
+        if !self.token.is(&request.token) {
+            tracing::warn!("admin socket: a request with a wrong token was refused");
+            return Answer::Refused("wrong token".to_owned());
+        }
+        match request.ask {
+            Ask::Status => match self.node.status().await {
+                Some(status) => Answer::Status(Box::new(status)),
+                None => Answer::Refused("the node is stopping".to_owned()),
+            },
+            Ask::Ping {
+                target,
+                deadline_ms,
+            } => {
+                let deadline = Duration::from_millis(u64::from(deadline_ms.clamp(1, MAX_DEADLINE_MS)));
+                let asked = Instant::now();
+                match self.node.ping(target.into(), deadline).await {
+                    Ok(pong) => Answer::Pong {
+                        rtt_us: u64::try_from(pong.rtt.as_micros()).unwrap_or(u64::MAX),
+                        alive: pong.echo.alive,
+                        boot: pong.echo.boot,
+                    },
+                    Err(error) => {
+                        tracing::debug!(%error, waited = ?asked.elapsed(), "ping");
+                        Answer::Lost {
+                            reason: error.to_string(),
+                            lasting: lasting(&error),
+                        }
+                    }
+                }
+            }
+            Ask::Stop => Answer::Stopping,
+        }
+    }
+}
+
+/// Whether the next ping would end the same way.
+fn lasting(error: &AskError) -> bool {
+    matches!(
+        error,
+        AskError::UnknownRegion(_) | AskError::Denied(_) | AskError::UnknownType { .. } | AskError::Stopped
+    )
+}
+
+const MAX_CONNECTIONS: usize = 16;
+const IDLE: Duration = Duration::from_secs(10);
+const MAX_DEADLINE_MS: u32 = 60_000;
