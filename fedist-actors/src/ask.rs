@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use fedist_registry::RegionPid;
 use fedist_transport::wire::{RecordHeader, RecordKind};
+use futures_util::future::{Either, select};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     address::with_decoding_node,
     message::{decode, wire_type},
     node::Timer,
-    outbound::Outbound,
+    outbound::{GateState, Outbound, Refused},
 };
 
 /// The deadline of an ask that does not name one (contract C11).
@@ -149,12 +150,19 @@ async fn ask_remote<M: WireMessage>(
         ..node.record_header(RecordKind::Ask, pid, wire_type::<M>(), M::VERSION)
     };
     let len = header.encoded_len(body.len());
-    let room = inner.gates.get(pid.region()).acquire_wait(len);
-    let room = match futures_util::future::select(std::pin::pin!(room), node.sleep(deadline)).await {
-        futures_util::future::Either::Left((room, _)) => room,
-        futures_util::future::Either::Right(_) => return Err(AskError::Full),
+    // An ask has time: it waits for room and for a route, as long as its deadline allows.
+    let gate = inner.gates.get(pid.region());
+    let room = std::pin::pin!(gate.acquire_route(len));
+    let refused = match select(room, node.sleep(deadline)).await {
+        Either::Left((room, _)) => room.err(),
+        Either::Right(_) => match gate.state() {
+            GateState::NoRoute => Some(Refused::NoRoute),
+            _ => Some(Refused::Full),
+        },
     };
-    room.map_err(|refused| node.refusal(pid.region(), &refused))?;
+    if let Some(refused) = refused {
+        return Err(node.refusal(pid.region(), &refused));
+    }
     let (reply, answer) = oneshot::channel();
     let header = RecordHeader {
         deadline_ms: header

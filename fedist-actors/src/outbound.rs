@@ -100,12 +100,29 @@ impl Gate {
 
     /// Waits until there is room, and takes it. Fails as soon as the region cannot be reached.
     pub(crate) async fn acquire_wait(&self, len: usize) -> Result<(), Refused> {
+        self.acquire_while(len, |refused| matches!(refused, Refused::Full))
+            .await
+    }
+
+    /// Waits until there is room and a route, and takes it.
+    pub(crate) async fn acquire_route(&self, len: usize) -> Result<(), Refused> {
+        self.acquire_while(len, |refused| {
+            matches!(refused, Refused::Full | Refused::NoRoute)
+        })
+        .await
+    }
+
+    async fn acquire_while(
+        &self,
+        len: usize,
+        wait: impl Fn(&Refused) -> bool,
+    ) -> Result<(), Refused> {
         loop {
             let notified = self.room.notified();
             let mut notified = std::pin::pin!(notified);
             notified.as_mut().enable();
             match self.acquire(len) {
-                Err(Refused::Full) => notified.await,
+                Err(refused) if wait(&refused) => notified.await,
                 outcome => return outcome,
             }
         }

@@ -82,6 +82,9 @@ fn of_start(error: &StartError) -> Exit {
         StartError::Identity(error) => of_identity(error),
         StartError::Store(_) => Exit::Storage,
         StartError::Bind(BindError::Identity(error)) => of_identity(error),
+        // The last attempt comes as text. All refusals for whom one of the two ends is, theirs or
+        // ours, speak of a certificate; no other failure to reach an address does.
+        StartError::JoinTimedOut { last, .. } if last.contains("certificate") => Exit::Security,
         StartError::Bind(_) | StartError::JoinTimedOut { .. } => Exit::Network,
         StartError::JoinRefused(_) => Exit::Security,
         _ => Exit::Other,
@@ -145,13 +148,24 @@ mod tests {
         assert_eq!(start(StartError::Config("x".into())), Exit::Config);
         assert_eq!(start(StartError::JoinRefused("x".into())), Exit::Security);
         assert_eq!(start(StartError::Thread("x".into())), Exit::Other);
+        let timed_out = |last: &str| StartError::JoinTimedOut {
+            join: "127.0.0.1:1".into(),
+            after: std::time::Duration::from_secs(1),
+            last: last.into(),
+        };
+        assert_eq!(start(timed_out("no answer")), Exit::Network);
+        let foreign = "refused the peer: the peer's certificate belongs to another federation";
+        assert_eq!(start(timed_out(foreign)), Exit::Security);
         let path = "x".into();
         assert_eq!(start(StoreError::InUse { path }.into()), Exit::Storage);
         let path = "x".into();
         let open = IdentityError::KeyOpen { path, mode: 0o644 };
         assert_eq!(start(open.into()), Exit::Security);
         let addr = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(start(BindError::AddressInUse { addr }.into()), Exit::Network);
+        assert_eq!(
+            start(BindError::AddressInUse { addr }.into()),
+            Exit::Network
+        );
         assert_eq!(exit_of(&anyhow::anyhow!("anything")), Exit::Other);
     }
 }

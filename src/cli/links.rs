@@ -32,7 +32,16 @@ fn render(status: &NodeStatus) -> String {
         return format!("{here} has no link now\n");
     }
     let mut table = Table::new(&[
-        "#REGION", "NAME", "OPENED BY", "#RTT", "#LEAST", "#DEVIATION", "#COST", "#SENT", "#RECEIVED", "UP",
+        "#REGION",
+        "NAME",
+        "OPENED BY",
+        "#RTT",
+        "#LEAST",
+        "#DEVIATION",
+        "#COST",
+        "#SENT",
+        "#RECEIVED",
+        "UP",
     ]);
     for link in &status.links {
         table.row([

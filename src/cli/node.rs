@@ -31,7 +31,12 @@ pub(crate) fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Other, format!("runtime (tokio) cannot be started: {error}")))?;
+        .map_err(|error| {
+            Failure::new(
+                Exit::Other,
+                format!("runtime (tokio) cannot be started: {error}"),
+            )
+        })?;
     runtime.block_on(serve(settings, stop, stopped))
 }
 
@@ -59,7 +64,11 @@ async fn serve(
             return Err(error.into());
         }
     };
-    say(&greeting(&node, &data_dir, made_authority.then_some(&ca_dir)))?;
+    say(&greeting(
+        &node,
+        &data_dir,
+        made_authority.then_some(&ca_dir),
+    ))?;
     let ended = unless_stopped(end_of(&node), &mut stopped).await;
     // The file goes first: whoever finds it shall find a node.
     drop(open);
@@ -182,7 +191,12 @@ fn on_signal(stop: watch::Sender<bool>) -> Result<(), Failure> {
             std::process::exit(130);
         }
     })
-    .map_err(|error| Failure::new(Exit::Other, format!("signal handler (Ctrl-C) cannot be set: {error}")))
+    .map_err(|error| {
+        Failure::new(
+            Exit::Other,
+            format!("signal handler (Ctrl-C) cannot be set: {error}"),
+        )
+    })
 }
 
 /// The log goes to stderr; stdout is for answers.
@@ -201,7 +215,12 @@ fn log() -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init()
-        .map_err(|error| Failure::new(Exit::Other, format!("log (stderr) cannot be started: {error}")))
+        .map_err(|error| {
+            Failure::new(
+                Exit::Other,
+                format!("log (stderr) cannot be started: {error}"),
+            )
+        })
 }
 
 const CHECK: Duration = Duration::from_secs(5);

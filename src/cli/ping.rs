@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedist::{
-    RegionId,
-    NodeStatus, RouteStatus,
-};
+use fedist::{NodeStatus, RegionId, RouteStatus};
 use serde_json::json;
 
 use super::{
@@ -95,7 +92,9 @@ fn measure(client: &mut Client, of: PingOf, args: &PingArgs) -> Result<Outcome, 
     let mut outcome = Outcome::default();
     for _ in 0..args.count.get() {
         if outcome.sent > 0 {
-            let due = outcome.started.map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()));
+            let due = outcome
+                .started
+                .map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()));
             thread::sleep(due);
         }
         outcome.started = Some(Instant::now());
@@ -181,7 +180,9 @@ impl Outcome {
         status: &NodeStatus,
     ) -> String {
         let path = match route {
-            _ if region == status.region => format!("{}, this node itself", target::labelled(region, status)),
+            _ if region == status.region => {
+                format!("{}, this node itself", target::labelled(region, status))
+            }
             Some(route) => format!(
                 "{} (cost one way {})",
                 target::path(&route.path, status),
@@ -206,7 +207,12 @@ impl Outcome {
         );
         match self.alive {
             Some(true) => text += &format!("actor   {} is alive\n", args.target),
-            Some(false) => text += &format!("actor   {}: no actor; it never lived or has ended\n", args.target),
+            Some(false) => {
+                text += &format!(
+                    "actor   {}: no actor; it never lived or has ended\n",
+                    args.target
+                )
+            }
             None => {}
         }
         text
@@ -230,7 +236,10 @@ mod tests {
         let one = outcome(1, &[5]);
         assert_eq!([0, 50, 99, 100].map(|p| one.percentile(p)), [Some(5.0); 4]);
         let even = outcome(4, &[1, 2, 3, 4]);
-        assert_eq!([0, 50, 99].map(|p| even.percentile(p)), [Some(1.0), Some(2.0), Some(4.0)]);
+        assert_eq!(
+            [0, 50, 99].map(|p| even.percentile(p)),
+            [Some(1.0), Some(2.0), Some(4.0)]
+        );
         let many: Vec<u64> = (1..=200).collect();
         assert_eq!(outcome(200, &many).percentile(99), Some(198.0));
         assert_eq!(outcome(3, &[]).percentile(50), None);

@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use fedist::{
-    RegionId,
-    NodeStatus, RegionStatus,
-};
+use fedist::{NodeStatus, RegionId, RegionStatus};
 use serde_json::json;
 
 use super::{
@@ -53,7 +50,11 @@ fn render(status: &NodeStatus) -> String {
             region.id.to_string(),
             region.status.to_string(),
             reached,
-            millis(route.filter(|_| region.id != status.region).map(|route| route.cost_ms)),
+            millis(
+                route
+                    .filter(|_| region.id != status.region)
+                    .map(|route| route.cost_ms),
+            ),
             region.addresses.join(" "),
         ]);
     }
@@ -75,7 +76,9 @@ fn render(status: &NodeStatus) -> String {
 /// A region whose parent is not in the list (or that is its own ancestor) stands at the top.
 fn tree(regions: &[RegionStatus]) -> Vec<(String, &RegionStatus)> {
     let known = |id: RegionId| regions.iter().any(|region| region.id == id);
-    let roots = regions.iter().filter(|r| r.parent.is_none_or(|parent| !known(parent)));
+    let roots = regions
+        .iter()
+        .filter(|r| r.parent.is_none_or(|parent| !known(parent)));
     let mut drawn = Vec::new();
     for root in roots {
         branch(regions, root, String::new(), String::new(), &mut drawn);
@@ -96,11 +99,17 @@ fn branch<'a>(
     drawn: &mut Vec<(String, &'a RegionStatus)>,
 ) {
     drawn.push((own, region));
-    let children: Vec<&RegionStatus> =
-        regions.iter().filter(|child| child.parent == Some(region.id)).collect();
+    let children: Vec<&RegionStatus> = regions
+        .iter()
+        .filter(|child| child.parent == Some(region.id))
+        .collect();
     let last = children.len().saturating_sub(1);
     for (at, child) in children.into_iter().enumerate() {
-        let (turn, pass) = if at == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        let (turn, pass) = if at == last {
+            ("└─ ", "   ")
+        } else {
+            ("├─ ", "│  ")
+        };
         let (own, below) = (format!("{below}{turn}"), format!("{below}{pass}"));
         branch(regions, child, own, below, drawn);
     }
@@ -120,16 +129,27 @@ mod tests {
     }
 
     fn check(regions: &[(u16, Option<u16>)], expected: &[&str]) {
-        let regions: Vec<RegionStatus> = regions.iter().map(|(id, parent)| region(*id, *parent)).collect();
-        let drawn: Vec<String> =
-            tree(&regions).iter().map(|(indent, r)| format!("{indent}{}", r.name)).collect();
+        let regions: Vec<RegionStatus> = regions
+            .iter()
+            .map(|(id, parent)| region(*id, *parent))
+            .collect();
+        let drawn: Vec<String> = tree(&regions)
+            .iter()
+            .map(|(indent, r)| format!("{indent}{}", r.name))
+            .collect();
         assert_eq!(drawn, expected);
     }
 
     #[test]
     fn children_hang_below_their_parents() {
         check(
-            &[(1, None), (2, Some(1)), (3, Some(1)), (4, Some(2)), (5, Some(3))],
+            &[
+                (1, None),
+                (2, Some(1)),
+                (3, Some(1)),
+                (4, Some(2)),
+                (5, Some(3)),
+            ],
             &["r1", "├─ r2", "│  └─ r4", "└─ r3", "   └─ r5"],
         );
     }
@@ -137,7 +157,10 @@ mod tests {
     #[test]
     fn no_region_is_lost_and_none_comes_twice() {
         check(&[(2, Some(1)), (3, Some(2))], &["r2", "└─ r3"]);
-        check(&[(1, Some(2)), (2, Some(1)), (3, None)], &["r3", "r1", "r2"]);
+        check(
+            &[(1, Some(2)), (2, Some(1)), (3, None)],
+            &["r3", "r1", "r2"],
+        );
         check(&[], &[]);
     }
 }

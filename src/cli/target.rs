@@ -3,9 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use fedist::{
-    RegionId, RegionPid,
+    NodeStatus, RegionId, RegionPid,
     registry::{IdError, RegionName, RegionNameError},
-    NodeStatus,
 };
 
 use super::exit::{Exit, Failure};

@@ -218,6 +218,7 @@ impl Launch {
                 last_tick: Micros::ZERO,
                 recompute_at: None,
                 timer_changed: Rc::new(Notify::new()),
+                was_live: false,
                 started: Some(started),
                 last_join_answer: String::new(),
                 last_join_request: Micros::ZERO,
@@ -234,6 +235,7 @@ impl Launch {
             }
             // A region that was live before goes on from its own copy, whoever can be reached (C20).
             if core.registry.is_live(me) && !core.is_live() {
+                core.was_live = true;
                 core.become_live();
             }
             core.update_own_state();

@@ -143,7 +143,15 @@ impl Core {
             .live
             .store(true, std::sync::atomic::Ordering::Release);
         tracing::info!(region = %self.region(), "live");
-        if let Some(started) = self.started.take() {
+    }
+
+    /// Lets `start` return: the region is live, and a newcomer also sees a way to somebody.
+    pub(super) fn settle_start(&mut self) {
+        let alone = self.is_root() || self.was_live;
+        if self.is_live()
+            && (alone || !self.routes.is_empty())
+            && let Some(started) = self.started.take()
+        {
             let _ = started.send(Ok(()));
         }
     }

@@ -97,6 +97,8 @@ pub(crate) struct Core {
     last_tick: Micros,
     recompute_at: Option<Micros>,
     timer_changed: Rc<Notify>,
+    /// Whether the copy in the data directory said so at the start.
+    was_live: bool,
     started: Option<oneshot::Sender<Result<(), StartError>>>,
     last_join_answer: String,
     last_join_request: Micros,
@@ -212,6 +214,7 @@ impl Core {
         for id in ids.into_iter().filter(|id| *id != me) {
             self.update_gate(id);
         }
+        self.settle_start();
     }
 
     fn update_gate(&self, region: RegionId) {

@@ -14,7 +14,7 @@ use super::round_trip::RoundTrip;
 use super::stats::SessionStats;
 use super::timers::Timers;
 use crate::wire::{
-    Class, FLAG_GOODBYE, FLAG_PROBE, Lane, RecordHeader, RecordKind, SESSION_HEADER_LEN,
+    Ack, Class, FLAG_GOODBYE, FLAG_PROBE, Lane, RecordHeader, RecordKind, SESSION_HEADER_LEN,
     SessionHeader,
 };
 
@@ -48,7 +48,7 @@ pub struct Session {
     pub(super) unacknowledged: u32,
     blocked: [bool; 3],
     /// After `close`: the frame that says so, and whether it is to be sent (again).
-    pub(super) goodbye: Option<Bytes>,
+    pub(super) goodbye: Option<SessionHeader>,
     pub(super) goodbye_now: bool,
     header_block: BytesMut,
     pub(super) stats: SessionStats,
@@ -160,7 +160,7 @@ impl Session {
     /// price of a retransmission time-out; better it says [`set_blocked`](Self::set_blocked) before.
     pub fn poll_transmit(&mut self, now: Micros) -> Option<Transmit> {
         if let Some(goodbye) = &self.goodbye {
-            let header = goodbye.clone();
+            let header = Bytes::copy_from_slice(&goodbye.encode());
             return std::mem::take(&mut self.goodbye_now).then(|| bare(header));
         }
         for lane in Lane::ALL {
@@ -187,16 +187,7 @@ impl Session {
         }
         let flags = if self.probe_now { FLAG_PROBE } else { 0 };
         self.probe_now = false;
-        let header = self.header(SessionHeader {
-            epoch: 0,
-            peer_epoch: 0,
-            lane: None,
-            flags,
-            record_count: 0,
-            seq: 0,
-            barrier: 0,
-            acks: Default::default(),
-        });
+        let header = self.header(SessionHeader { flags, ..BARE });
         Some(bare(header))
     }
 
@@ -230,19 +221,8 @@ impl Session {
             return;
         }
         // The frame speaks for the epoch that ends here; later ones will never be used.
-        let header = SessionHeader {
-            epoch: 0,
-            peer_epoch: 0,
-            lane: None,
-            flags: FLAG_GOODBYE,
-            record_count: 0,
-            seq: 0,
-            barrier: 0,
-            acks: Default::default(),
-        };
-        let spoken = self.epochs.remote().is_some() || self.stats.frames_sent > 0;
-        self.goodbye = Some(self.header(header));
-        self.goodbye_now = spoken;
+        self.goodbye = Some(self.complete(SessionHeader { flags: FLAG_GOODBYE, ..BARE }));
+        self.goodbye_now = self.epochs.remote().is_some() || self.stats.frames_sent > 0;
         self.end(EndReason::Goodbye);
         self.ack_now = false;
     }
@@ -311,27 +291,29 @@ impl Session {
 
     fn frame(&mut self, lane: Lane, outgoing: Outgoing, retransmit: bool) -> Transmit {
         let header = self.header(SessionHeader {
-            epoch: 0,
-            peer_epoch: 0,
             lane: Some(lane),
-            flags: 0,
             record_count: outgoing.count,
             seq: outgoing.seq,
             barrier: outgoing.barrier,
-            acks: Default::default(),
+            ..BARE
         });
         Transmit { class: class_of(lane), header, records: outgoing.content, retransmit }
     }
 
-    /// Fills in epochs and acknowledgements and encodes. Each frame acknowledges, so none is due
-    /// afterwards.
-    fn header(&mut self, fields: SessionHeader) -> Bytes {
-        let header = SessionHeader {
+    /// Fills in epochs and acknowledgements.
+    fn complete(&self, fields: SessionHeader) -> SessionHeader {
+        SessionHeader {
             epoch: self.epochs.own(),
             peer_epoch: self.epochs.remote().unwrap_or(0),
             acks: [self.rx[0].ack(), self.rx[1].ack()],
             ..fields
-        };
+        }
+    }
+
+    /// Encodes the completed header. Each frame acknowledges, so no acknowledgement is due
+    /// afterwards.
+    fn header(&mut self, fields: SessionHeader) -> Bytes {
+        let header = self.complete(fields);
         self.ack_now = false;
         self.unacknowledged = 0;
         self.timers.ack_sent();
@@ -353,6 +335,18 @@ fn class_of(lane: Lane) -> Class {
 fn bare(header: Bytes) -> Transmit {
     Transmit { class: Class::Control, header, records: Bytes::new(), retransmit: false }
 }
+
+/// A header without records, before [`Session::complete`].
+const BARE: SessionHeader = SessionHeader {
+    epoch: 0,
+    peer_epoch: 0,
+    lane: None,
+    flags: 0,
+    record_count: 0,
+    seq: 0,
+    barrier: 0,
+    acks: [Ack { delivered: 0, received: 0 }; 2],
+};
 
 /// Headers are carved out of blocks, so that a frame costs no allocation.
 const HEADER_BLOCK_LEN: usize = 60 * SESSION_HEADER_LEN;

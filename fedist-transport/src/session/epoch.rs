@@ -42,6 +42,11 @@ impl Epochs {
         self.remote
     }
 
+    /// Whether this epoch of the peer lies behind what this side knows of it.
+    pub(super) fn is_over(&self, epoch: u64) -> bool {
+        epoch < self.floor || self.remote.is_some_and(|remote| epoch < remote)
+    }
+
     /// Judges a frame from `epoch` to `peer_epoch`; `kept_all` says that nothing of what this side
     /// sent in its epoch has been acknowledged.
     pub(super) fn judge(&self, epoch: u64, peer_epoch: u64, kept_all: bool) -> Verdict {
@@ -50,11 +55,10 @@ impl Epochs {
         }
         let to_us = peer_epoch == 0 || peer_epoch == self.own;
         match self.remote {
-            _ if epoch < self.floor => Verdict::Stale,
+            _ if self.is_over(epoch) => Verdict::Stale,
             None if to_us => Verdict::Adopt,
             // A frame to an epoch that we have ended must not open anything.
             None => Verdict::Stale,
-            Some(remote) if epoch < remote => Verdict::Stale,
             Some(remote) if epoch == remote && to_us => Verdict::Current,
             Some(remote) if epoch == remote => Verdict::Stale,
             Some(remote) => {

@@ -19,9 +19,17 @@ impl Session {
             self.stats.malformed_frames += 1;
             return;
         };
-        if self.goodbye.is_some() {
-            // The peer has missed the goodbye. One that is a goodbye itself needs no answer.
-            self.goodbye_now |= !header.has(FLAG_GOODBYE) && self.timers.may_answer(now);
+        if let Some(goodbye) = &mut self.goodbye {
+            // The peer has missed the goodbye, or has forgotten it by an epoch of its own: say it
+            // to that epoch. A goodbye itself needs no answer.
+            if !header.has(FLAG_GOODBYE) && self.timers.may_answer(now) {
+                goodbye.peer_epoch = header.epoch;
+                self.goodbye_now = true;
+            }
+            return;
+        }
+        if header.has(FLAG_GOODBYE) {
+            self.take_goodbye(now, &header);
             return;
         }
         if !self.enter(now, &header) {
@@ -38,16 +46,32 @@ impl Session {
         if header.has(FLAG_PROBE) {
             self.ack_now = true;
         }
-        if header.has(FLAG_GOODBYE) {
-            self.end(EndReason::Goodbye);
-            self.ack_now = false;
+    }
+
+    /// The peer leaves. A goodbye counts for the peer's epoch whatever it knew of ours: it will not
+    /// be said in another way.
+    fn take_goodbye(&mut self, now: Micros, header: &SessionHeader) {
+        // An old one may still answer what we have sent in our newest epoch.
+        let to_us = header.peer_epoch == self.epochs.own() && self.epochs.remote().is_none();
+        if self.epochs.is_over(header.epoch) && !to_us {
+            self.stats.stale_frames += 1;
+            return;
         }
+        let current = self.epochs.remote() == Some(header.epoch);
+        if current && header.peer_epoch == self.epochs.own() {
+            self.take_acks(now, header);
+        }
+        if !self.epochs.is_over(header.epoch) {
+            self.epochs.adopt(header.epoch);
+        }
+        self.end(EndReason::Goodbye);
+        self.ack_now = false;
     }
 
     /// Judges the epochs of a frame and does what they ask for. Says whether the frame is to be
     /// taken.
     fn enter(&mut self, now: Micros, header: &SessionHeader) -> bool {
-        let kept_all = self.tx.iter().all(|lane| lane.acked() == 0);
+        let kept_all = self.tx.iter().all(LaneTx::is_untouched);
         match self.epochs.judge(header.epoch, header.peer_epoch, kept_all) {
             Verdict::Current => true,
             Verdict::Adopt => {
@@ -89,7 +113,7 @@ impl Session {
     fn take_acks(&mut self, now: Micros, header: &SessionHeader) {
         let (mut records, mut bytes) = (0, 0);
         for (lane, ack) in self.tx.iter_mut().zip(header.acks) {
-            match LaneTx::on_ack(lane, now, ack, &mut self.trip, &self.config) {
+            match lane.on_ack(now, ack, &mut self.trip, &self.config) {
                 Ok(done) => {
                     records += done.records;
                     bytes += done.bytes;
@@ -108,9 +132,10 @@ impl Session {
         let other_delivered = self.rx[lane.other() as usize].delivered();
         let limit = self.config.reorder_bytes;
         let rx = &mut self.rx[lane as usize];
-        let was_whole = !rx.holds_any();
+        let mut in_turn = false;
         match rx.admit(header.seq, header.barrier, content, other_delivered, limit) {
             Admission::Deliver(content) => {
+                in_turn = true;
                 self.stats.frames_received += 1;
                 self.deliver(content);
                 self.deliver_kept();
@@ -125,7 +150,6 @@ impl Session {
         self.unacknowledged += 1;
         // Anything out of turn is told at once: the sender learns of a hole, of a hole that is
         // filled, or of an acknowledgement that it has missed.
-        let in_turn = was_whole && self.rx[lane as usize].delivered() == header.seq;
         if in_turn && self.unacknowledged < self.config.ack_every {
             self.timers.owe_ack(now, self.config.ack_delay);
         } else {

@@ -43,11 +43,6 @@ impl LaneRx {
         self.ack.delivered
     }
 
-    /// Whether frames are missing or waiting.
-    pub(super) fn holds_any(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// Takes frame `seq`, which may be delivered once the other lane has delivered `barrier`.
     pub(super) fn admit(
         &mut self,

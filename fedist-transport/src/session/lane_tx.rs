@@ -157,6 +157,11 @@ impl LaneTx {
         self.acked
     }
 
+    /// The peer has acknowledged nothing at all.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.acked == 0 && self.received == 0
+    }
+
     /// Records that are neither acknowledged nor dropped.
     pub(super) fn records(&self) -> u64 {
         self.records
@@ -167,7 +172,8 @@ impl LaneTx {
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
-        self.waiting_cost + self.open.len()
+        let open = if self.open.is_empty() { 0 } else { self.open.len() + FRAME_OVERHEAD };
+        self.waiting_cost + open
     }
 
     pub(super) fn unacked_bytes(&self) -> usize {
@@ -177,7 +183,8 @@ impl LaneTx {
     /// Whether `need` more bytes would be too many. An empty queue takes anything.
     pub(super) fn is_full(&self, need: usize, queue_bytes: usize) -> bool {
         let queued = self.queued_bytes();
-        queued > 0 && queued.saturating_add(need) > queue_bytes
+        let overhead = FRAME_OVERHEAD * (1 + need / FRAGMENT_LEN);
+        queued > 0 && queued.saturating_add(need + overhead) > queue_bytes
     }
 
     /// When the lane wants [`on_timeout`](Self::on_timeout).

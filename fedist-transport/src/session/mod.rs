@@ -54,6 +54,9 @@
 //! | `e > r`, same boot; `p = own`; nothing of ours acknowledged | *switch*: the peer ended its old epoch and then took ours as new, so nothing that we sent in it was delivered | the old conversation ends without loss: our frames stay, `e` is taken |
 //! | `e > r` otherwise | *reset*: the peer has ended or restarted | we end, `e` is taken; the frame too if `p` is 0 |
 //!
+//! A goodbye counts whatever its `p` is, unless `e` is over: this side ends. One that is over counts
+//! if there is no `r` and `p = own`: it answers what was sent to a side that has closed for good.
+//!
 //! An answer is a frame without records that shows our epochs; the peer then finds itself in one
 //! of the rows above. The switch row keeps two sides from ending each other in turns: it applies
 //! when an opening of a former life of this node arrives late and makes it take an epoch that the
@@ -62,8 +65,9 @@
 //! Acknowledgements count only if `p = own`. Only such frames count as hearing from the peer.
 //!
 //! A side ends by itself when it has heard nothing for the session timeout while something waits:
-//! an unacknowledged record, or a watcher ([`set_watched`](Session::set_watched)). It shows its new
-//! epoch once, so that the peer finds out early if only one direction was cut.
+//! an unacknowledged record, or a watcher ([`set_watched`](Session::set_watched)). It then
+//! shows its new epoch until the peer answers it, for three more timeouts, and again at each route
+//! change: a peer that missed the end would lose what it accepts before it finds out.
 //!
 //! Events come in the order of their effects: `Ended` of a conversation comes before `Opened` and
 //! `Deliver` of the next. An `Opened` is always followed by one `Ended` before the next `Opened`.

@@ -18,6 +18,9 @@ pub(super) struct Timers {
     last_answer: Option<Micros>,
     last_resend: Option<Micros>,
     resend_due: Option<Micros>,
+    /// Showing a new epoch to a peer that has not answered it yet.
+    announce_due: Option<Micros>,
+    announcements_left: u32,
 }
 
 impl Timers {
@@ -32,6 +35,8 @@ impl Timers {
             last_answer: None,
             last_resend: None,
             resend_due: None,
+            announce_due: None,
+            announcements_left: 0,
         }
     }
 
@@ -47,8 +52,16 @@ impl Timers {
         self.watch_begins = true;
     }
 
+    /// A frame to our present epoch has come.
     pub(super) fn heard(&mut self, now: Micros) {
         self.last_heard = self.last_heard.max(now);
+        self.announce_due = None;
+    }
+
+    /// The peer does not know our new epoch: show it at `now`, and some times more.
+    pub(super) fn begin_announcing(&mut self, now: Micros) {
+        self.announce_due = Some(now);
+        self.announcements_left = ANNOUNCEMENTS;
     }
 
     /// An acknowledgement is due after `delay` at the latest.
@@ -65,6 +78,7 @@ impl Timers {
         self.waiting_since = None;
         self.ack_due = None;
         self.resend_due = None;
+        self.announce_due = None;
     }
 
     /// Whether a frame to or from an ended epoch may be answered now.
@@ -90,9 +104,15 @@ impl Session {
         if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
             let silent_for = now - self.timers.last_heard;
             self.end(EndReason::TimedOut { silent_for });
-            // Shows the new epoch: the peer may still hear us and believe all is well.
-            self.ack_now = true;
-            return;
+            // The peer may still hear us, or hear us again, and believe all is well.
+            self.timers.begin_announcing(now);
+        }
+        if self.timers.announce_due.is_some_and(|due| now >= due) {
+            self.timers.announcements_left = self.timers.announcements_left.saturating_sub(1);
+            let interval = Micros(self.config.session_timeout.0 / 4);
+            self.timers.announce_due =
+                (self.timers.announcements_left > 0).then_some(now + interval);
+            self.probe_now = true;
         }
         if self.timers.resend_due.is_some_and(|due| now >= due) {
             self.resend_all(now);
@@ -127,6 +147,7 @@ impl Session {
             bulk.deadline(),
             self.timers.ack_due,
             self.timers.resend_due,
+            self.timers.announce_due,
             self.silence_deadline(),
             self.probe_due(),
         ]
@@ -159,7 +180,12 @@ impl Session {
         }
         // Without anything to send again, the peer should still hear where we are: acknowledgements
         // may have been lost with the old route, or a whole conversation.
-        self.ack_now |= self.opened || self.stats.ends > 0;
+        if self.opened {
+            self.ack_now = true;
+        } else if self.stats.ends > 0 {
+            self.probe_now = true;
+            self.timers.begin_announcing(now + Micros(self.config.session_timeout.0 / 4));
+        }
     }
 
     fn watching(&self) -> bool {
@@ -188,6 +214,9 @@ impl Session {
     }
 }
 
+/// How often a new epoch is shown to a silent peer, a quarter of the session timeout apart. After
+/// that the next route change tries again.
+const ANNOUNCEMENTS: u32 = 12;
 /// Answers to stale frames, at most this often.
 const ANSWER_EVERY: Micros = Micros(20_000);
 /// Re-sending everything for a new route, at most this often.

@@ -21,8 +21,15 @@ pub(crate) struct Client {
 
 /// How one ping ended.
 pub(crate) enum Pinged {
-    Pong { rtt: Duration, alive: bool, boot: u32 },
-    Lost { reason: String, lasting: bool },
+    Pong {
+        rtt: Duration,
+        alive: bool,
+        boot: u32,
+    },
+    Lost {
+        reason: String,
+        lasting: bool,
+    },
 }
 
 impl Client {
@@ -35,8 +42,8 @@ impl Client {
             return Err(absent(data_dir));
         };
         // A node that was killed leaves its file behind; then nobody answers at its address.
-        let stream = TcpStream::connect_timeout(&contact.address, CONNECT)
-            .map_err(|_| absent(data_dir))?;
+        let stream =
+            TcpStream::connect_timeout(&contact.address, CONNECT).map_err(|_| absent(data_dir))?;
         let _ = stream.set_nodelay(true);
         Ok(Self {
             stream: BufReader::new(stream),
@@ -61,7 +68,11 @@ impl Client {
         };
         let patience = ANSWER.saturating_add(Duration::from_millis(u64::from(deadline_ms)));
         match self.ask(ask, patience)? {
-            Answer::Pong { rtt_us, alive, boot } => Ok(Pinged::Pong {
+            Answer::Pong {
+                rtt_us,
+                alive,
+                boot,
+            } => Ok(Pinged::Pong {
                 rtt: Duration::from_micros(rtt_us),
                 alive,
                 boot,
@@ -150,7 +161,10 @@ fn absent(data_dir: &Path) -> Failure {
 }
 
 fn timed_out(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 const CONNECT: Duration = Duration::from_secs(2);
@@ -187,7 +201,12 @@ mod tests {
         let Err(error) = Client::connect(dir.path()) else {
             panic!("connected");
         };
-        assert!(error.to_string().starts_with("no node runs on data directory"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("no node runs on data directory"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -197,7 +216,9 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut heard = [0_u8; 16];
             let _ = stream.read(&mut heard);
-            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+            stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .unwrap();
         });
         let error = Client::connect(dir.path()).unwrap().status().unwrap_err();
         assert!(error.to_string().starts_with("no node runs"), "{error}");

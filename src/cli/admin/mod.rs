@@ -28,10 +28,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedist::{RegionId, RegionPid, NodeStatus, PingTarget};
+use fedist::{NodeStatus, PingTarget, RegionId, RegionPid};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Pinged};
 pub(crate) use server::Server;
 use token::Token;
 
@@ -66,9 +66,16 @@ pub(crate) enum Ask {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Status(Box<NodeStatus>),
-    Pong { rtt_us: u64, alive: bool, boot: u32 },
+    Pong {
+        rtt_us: u64,
+        alive: bool,
+        boot: u32,
+    },
     /// No answer to the ping; `lasting` where another ping would fail the same way.
-    Lost { reason: String, lasting: bool },
+    Lost {
+        reason: String,
+        lasting: bool,
+    },
     Stopping,
     Refused(String),
 }
@@ -225,9 +232,16 @@ mod tests {
             target: PingOf::Actor("2.8".parse().unwrap()),
             deadline_ms: 1000,
         };
-        assert_eq!(json(ping), r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#);
+        assert_eq!(
+            json(ping),
+            r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#
+        );
         assert_eq!(serde_json::from_str::<Ask>(&json(ping)).unwrap(), ping);
-        for bad in ["\"halt\"", "{}", r#"{"ping":{"target":"0","deadline_ms":1}}"#] {
+        for bad in [
+            "\"halt\"",
+            "{}",
+            r#"{"ping":{"target":"0","deadline_ms":1}}"#,
+        ] {
             assert!(serde_json::from_str::<Ask>(bad).is_err(), "{bad}");
         }
     }
@@ -262,7 +276,10 @@ mod tests {
             String::new(),
             "{}".to_owned(),
             format!(r#"{{"address":"192.0.2.1:9","token":"{token}","pid":7}}"#),
-            format!(r#"{{"address":"127.0.0.1:9","token":"{}","pid":7}}"#, &token[1..]),
+            format!(
+                r#"{{"address":"127.0.0.1:9","token":"{}","pid":7}}"#,
+                &token[1..]
+            ),
         ] {
             fs::write(dir.path().join(ADMIN_FILE), text).unwrap();
             let Err(error) = AdminFile::read(dir.path()) else {

@@ -62,11 +62,17 @@ impl Server {
         stop: watch::Sender<bool>,
     ) -> Result<Open, Failure> {
         let unready = |error: &dyn std::fmt::Display| {
-            Failure::new(Exit::Other, format!("admin socket (loopback) failed: {error}"))
+            Failure::new(
+                Exit::Other,
+                format!("admin socket (loopback) failed: {error}"),
+            )
         };
         let token = Token::random().map_err(|error| unready(&error))?;
         let contact = Contact {
-            address: self.listener.local_addr().map_err(|error| unready(&error))?,
+            address: self
+                .listener
+                .local_addr()
+                .map_err(|error| unready(&error))?,
             token: token.clone(),
             pid: std::process::id(),
         };
@@ -98,7 +104,9 @@ async fn accept(listener: TcpListener, room: Arc<Room>) {
                     drop(seat);
                 });
             }
-            Err(_) => tracing::warn!("admin socket: more than {MAX_CONNECTIONS} connections, one was closed"),
+            Err(_) => tracing::warn!(
+                "admin socket: more than {MAX_CONNECTIONS} connections, one was closed"
+            ),
         }
     }
 }
@@ -133,8 +141,8 @@ async fn converse(stream: TcpStream, room: &Room) {
 /// The next line; `None` at the end of the connection. A line that is too long comes cut, without its end.
 async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> Option<Vec<u8>> {
     let mut line = Vec::new();
-    let read = reader.take(MAX_REQUEST as u64).read_until(b'\n', &mut line);
-    match read.await {
+    let mut limited = reader.take(MAX_REQUEST as u64);
+    match limited.read_until(b'\n', &mut line).await {
         Ok(0) | Err(_) => None,
         Ok(_) => Some(line),
     }
@@ -151,7 +159,9 @@ async fn write_line(writer: &mut OwnedWriteHalf, answer: &Answer) -> bool {
 impl Room {
     async fn answer(&self, line: &[u8]) -> Answer {
         if line.last() != Some(&b'\n') {
-            return Answer::Refused(format!("a request is one line of at most {MAX_REQUEST} bytes"));
+            return Answer::Refused(format!(
+                "a request is one line of at most {MAX_REQUEST} bytes"
+            ));
         }
         let request: Request = match serde_json::from_slice(line) {
             Ok(request) => request,
@@ -170,7 +180,8 @@ impl Room {
                 target,
                 deadline_ms,
             } => {
-                let deadline = Duration::from_millis(u64::from(deadline_ms.clamp(1, MAX_DEADLINE_MS)));
+                let deadline =
+                    Duration::from_millis(u64::from(deadline_ms.clamp(1, MAX_DEADLINE_MS)));
                 let asked = Instant::now();
                 match self.node.ping(target.into(), deadline).await {
                     Ok(pong) => Answer::Pong {
@@ -196,7 +207,10 @@ impl Room {
 fn lasting(error: &AskError) -> bool {
     matches!(
         error,
-        AskError::UnknownRegion(_) | AskError::Denied(_) | AskError::UnknownType { .. } | AskError::Stopped
+        AskError::UnknownRegion(_)
+            | AskError::Denied(_)
+            | AskError::UnknownType { .. }
+            | AskError::Stopped
     )
 }
 

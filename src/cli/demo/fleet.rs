@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     io::{BufRead, BufReader, Write},
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Stdio},
     sync::{
@@ -27,7 +26,7 @@ use super::{
 /// All region processes and the directory they live in. Dropping it kills and removes them.
 pub(crate) struct Fleet {
     hold: Hold,
-    regions: BTreeMap<RegionId, RegionProcess>,
+    regions: BTreeMap<RegionId, Arc<RegionProcess>>,
     verbose: bool,
 }
 
@@ -118,9 +117,10 @@ impl Fleet {
             .arg(data_dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(if self.verbose { Stdio::inherit() } else { Stdio::piped() })
-            // Ctrl-C is for the demo, which ends its regions itself.
-            .process_group(0);
+            .stderr(if self.verbose { Stdio::inherit() } else { Stdio::piped() });
+        // Ctrl-C is for the demo, which ends its regions itself.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let (stdin, stdout, stderr) = self.hold.spawn(id, &mut command)?;
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             bail!("region {id} has no pipes");
@@ -141,19 +141,19 @@ impl Fleet {
                 .name(format!("demo-log-{id}"))
                 .spawn(move || keep_last(BufReader::new(stderr), &last_words))?;
         }
-        self.regions.insert(id, region);
+        self.regions.insert(id, Arc::new(region));
         Ok(())
     }
 
     /// The process of a region that was started and not killed.
-    pub(crate) fn region(&self, id: RegionId) -> anyhow::Result<&RegionProcess> {
+    pub(crate) fn region(&self, id: RegionId) -> anyhow::Result<&Arc<RegionProcess>> {
         self.regions
             .get(&id)
             .with_context(|| format!("region {id} does not run"))
     }
 
     /// All that run, in the order of their numbers.
-    pub(crate) fn running(&self) -> impl Iterator<Item = &RegionProcess> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Arc<RegionProcess>> {
         self.regions.values()
     }
 
@@ -173,18 +173,20 @@ impl Fleet {
     /// The others are killed when the fleet is dropped.
     pub(crate) fn stop(&mut self, patience: Duration) -> usize {
         let until = Instant::now() + patience;
-        let calls: Vec<_> = self
-            .running()
-            .map(|region| (region.id, region.order(Command::Stop)))
+        let calls: Vec<_> = self.running().map(|region| region.order(Command::Stop)).collect();
+        let ids: Vec<RegionId> = self.regions.keys().copied().collect();
+        let stopped: Vec<bool> = calls
+            .into_iter()
+            .map(|call| {
+                let rest = until.saturating_duration_since(Instant::now());
+                call.and_then(|call| call.answer::<Value>(rest)).is_ok()
+            })
             .collect();
         let mut ended = 0;
-        for (id, call) in calls {
-            let stopped = call.and_then(|call| call.answer::<Value>(until.saturating_duration_since(Instant::now())));
-            if stopped.is_ok()
-                && let Some(mut child) = self.hold.take(id)
-            {
-                // It said goodbye, so its end is a matter of milliseconds; its pipes are closed to be sure.
-                self.regions.remove(&id);
+        for (id, _) in ids.into_iter().zip(stopped).filter(|(_, stopped)| *stopped) {
+            // It said goodbye, so its end is a matter of milliseconds.
+            self.regions.remove(&id);
+            if let Some(mut child) = self.hold.take(id) {
                 ended += usize::from(wait_until(&mut child, until));
             }
         }
@@ -214,23 +216,23 @@ struct Calls {
 }
 
 /// An order that was given, and what is heard of it.
-pub(crate) struct Call<'a> {
-    region: &'a RegionProcess,
+pub(crate) struct Call {
+    region: Arc<RegionProcess>,
     heard: Receiver<(RegionId, Heard)>,
 }
 
 impl RegionProcess {
     /// Gives an order and waits for its end.
-    pub(crate) fn ask<T: DeserializeOwned>(&self, command: Command, patience: Duration) -> anyhow::Result<T> {
+    pub(crate) fn ask<T: DeserializeOwned>(self: &Arc<Self>, command: Command, patience: Duration) -> anyhow::Result<T> {
         self.order(command)?.answer(patience)
     }
 
     /// Gives an order.
-    pub(crate) fn order(&self, command: Command) -> anyhow::Result<Call<'_>> {
+    pub(crate) fn order(self: &Arc<Self>, command: Command) -> anyhow::Result<Call> {
         let (sender, heard) = mpsc::channel();
         self.order_into(command, sender)?;
         Ok(Call {
-            region: self,
+            region: Arc::clone(self),
             heard,
         })
     }
@@ -266,7 +268,7 @@ impl RegionProcess {
     }
 }
 
-impl Call<'_> {
+impl Call {
     /// The next event; `None` at the end of the order.
     pub(crate) fn event<T: DeserializeOwned>(&self, patience: Duration) -> anyhow::Result<Option<T>> {
         match self.next(patience)? {
@@ -343,7 +345,6 @@ fn keep_last(lines: impl BufRead, last: &Mutex<VecDeque<String>>) {
 }
 
 fn wait_until(child: &mut Child, until: Instant) -> bool {
-    drop(child.stdin.take());
     while let Ok(None) = child.try_wait() {
         if Instant::now() >= until {
             let _ = child.kill();

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process,
     time::{SystemTime, UNIX_EPOCH},
@@ -20,7 +19,10 @@ impl ScratchDir {
         for attempt in 0..100_u32 {
             let name = format!("fedist-demo-{}-{:08x}", process::id(), seed.wrapping_add(attempt));
             let path = std::env::temp_dir().join(name);
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
+            let mut builder = fs::DirBuilder::new();
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            match builder.create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made.map(|()| Self(path)),
             }

@@ -68,6 +68,44 @@ impl WordCounts {
     }
 }
 
+/// Counts a stream of bytes in one go, letter by letter: the count that the one in pieces is held against.
+#[derive(Default)]
+pub(crate) struct WholeCount {
+    utf8: Utf8Stream,
+    word: String,
+    counts: WordCounts,
+}
+
+impl WholeCount {
+    /// Takes the next bytes of the file.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.utf8.push(bytes, |text| {
+            for c in text.chars() {
+                if c.is_alphabetic() {
+                    self.word.push(c);
+                } else if !self.word.is_empty() {
+                    self.counts.add_word(&self.word);
+                    self.word.clear();
+                }
+            }
+        });
+    }
+
+    /// Ends a file, and with it the word that may be open.
+    pub(crate) fn end_file(&mut self) {
+        self.utf8.end();
+        if !self.word.is_empty() {
+            self.counts.add_word(&self.word);
+            self.word.clear();
+        }
+    }
+
+    /// The counts of all files that have ended.
+    pub(crate) fn counts(&self) -> &WordCounts {
+        &self.counts
+    }
+}
+
 /// Cuts a stream of bytes into texts of about one size, never inside a word.
 ///
 /// Holds one piece at a time; a word that is longer than a piece makes that piece longer.
@@ -76,31 +114,24 @@ pub(crate) struct Splitter {
     buffer: String,
     /// This much of the buffer ends at the edge of a word.
     safe: usize,
+    utf8: Utf8Stream,
+}
+
+/// Finds the UTF-8 in bytes that come in blocks; what is none is left out and counted.
+#[derive(Default)]
+struct Utf8Stream {
     /// The beginning of a character whose rest has not come yet, three bytes at most.
     partial: Vec<u8>,
     skipped: u64,
 }
 
-impl Splitter {
-    /// Pieces of about `piece_len` bytes, at least 1.
-    pub(crate) fn new(piece_len: usize) -> Self {
-        Self {
-            piece_len: piece_len.max(1),
-            buffer: String::new(),
-            safe: 0,
-            partial: Vec::new(),
-            skipped: 0,
-        }
-    }
-
-    /// Takes the next bytes of the file and gives the pieces that are complete.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut pieces = Vec::new();
+impl Utf8Stream {
+    fn push(&mut self, bytes: &[u8], mut take: impl FnMut(&str)) {
         let mut joined = std::mem::take(&mut self.partial);
         joined.extend_from_slice(bytes);
         let mut chunks = joined.utf8_chunks().peekable();
         while let Some(chunk) = chunks.next() {
-            self.take(chunk.valid(), &mut pieces);
+            take(chunk.valid());
             let invalid = chunk.invalid();
             let unfinished = chunks.peek().is_none()
                 && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
@@ -110,13 +141,37 @@ impl Splitter {
                 self.skipped += invalid.len() as u64;
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.skipped += self.partial.len() as u64;
+        self.partial.clear();
+    }
+}
+
+impl Splitter {
+    /// Pieces of about `piece_len` bytes, at least 1.
+    pub(crate) fn new(piece_len: usize) -> Self {
+        Self {
+            piece_len: piece_len.max(1),
+            buffer: String::new(),
+            safe: 0,
+            utf8: Utf8Stream::default(),
+        }
+    }
+
+    /// Takes the next bytes of the file and gives the pieces that are complete.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut pieces = Vec::new();
+        let mut utf8 = std::mem::take(&mut self.utf8);
+        utf8.push(bytes, |text| self.take(text, &mut pieces));
+        self.utf8 = utf8;
         pieces
     }
 
     /// Ends a file, and with it the word that may be open; the next file goes into the same piece.
     pub(crate) fn end_file(&mut self) {
-        self.skipped += self.partial.len() as u64;
-        self.partial.clear();
+        self.utf8.end();
         if !self.buffer.is_empty() {
             self.buffer.push('\n');
             self.safe = self.buffer.len();
@@ -132,7 +187,7 @@ impl Splitter {
 
     /// How many bytes were not UTF-8 so far.
     pub(crate) fn skipped(&self) -> u64 {
-        self.skipped
+        self.utf8.skipped
     }
 
     fn take(&mut self, mut text: &str, pieces: &mut Vec<String>) {
@@ -200,25 +255,23 @@ mod tests {
 
     fn check(files: &[Vec<u8>], piece_len: usize, read_len: usize) {
         let mut splitter = Splitter::new(piece_len);
-        let (mut pieces, mut whole) = (WordCounts::default(), WordCounts::default());
-        let mut all = String::new();
+        let (mut pieces, mut whole) = (WordCounts::default(), WholeCount::default());
         for file in files {
             for block in file.chunks(read_len.max(1)) {
+                whole.push(block);
                 for piece in splitter.push(block) {
-                    all.push_str(&piece);
                     pieces.merge(WordCounts::of(&piece));
                 }
             }
+            whole.end_file();
             splitter.end_file();
         }
         if let Some(piece) = splitter.finish() {
-            all.push_str(&piece);
             pieces.merge(WordCounts::of(&piece));
         }
-        whole.add_text(&all);
         let (words, skipped) = reference(files);
-        assert_eq!(whole.words, words, "counted as a whole");
-        assert_eq!(pieces, whole, "counted in pieces");
+        assert_eq!(whole.counts().words, words, "counted as a whole");
+        assert_eq!(pieces.words, words, "counted in pieces");
         assert_eq!(splitter.skipped(), skipped, "skipped bytes");
         assert_eq!(pieces.total(), words.values().sum::<u64>());
     }

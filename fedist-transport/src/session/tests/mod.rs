@@ -1,1 +1,4 @@
-
+mod behaviour;
+mod chaos;
+mod hostile;
+mod world;
