@@ -353,13 +353,15 @@ fn a_certificate_of_another_federation_is_refused_and_the_root_keeps_running() {
         "{refused:?}"
     );
 
-    // The number of the root, with another key of the same federation.
+    // A number that is taken, with another key of the same federation.
     let ca = dir.path().join("root");
+    let second = [&["--region", "2", "--ca-dir", text(&ca)], &join[..]].concat();
+    let leaf = Node::start(&dir, "leaf", &second);
     let twin = dir.path().join("twin");
-    let node = ["node", "--region", "1", "--parent", "9"];
-    let files = ["--data-dir", text(&twin), "--ca-dir", text(&ca)];
-    let conflict = fedist(&[&node[..], &files, &join[2..]].concat());
+    let conflict = fedist(&[&["node", "--data-dir", text(&twin)], &second[..]].concat());
     assert_eq!(conflict.code, 4, "{conflict:?}");
+    assert!(conflict.error_line().contains("IdConflict"), "{conflict:?}");
+    assert_eq!(leaf.ask(&["ping", "1", "--count", "2"])["lost"], 0);
     assert_eq!(root.ask(&["regions"])["live"], true);
 }
 

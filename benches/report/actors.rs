@@ -3,7 +3,9 @@
 use std::fmt;
 use std::pin::Pin;
 
-use actix::{Actor, ActorFutureExt, Context, Handler, MessageResult, ResponseActFuture, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Context, Handler, MessageResult, ResponseActFuture, WrapFuture,
+};
 use anyhow::Result;
 use fedist::prelude::{Message, Node};
 use serde::de::{Deserializer, Error, Visitor};
@@ -145,7 +147,9 @@ impl<'de> Deserialize<'de> for Body {
             }
 
             fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Body, E> {
-                let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
+                let bytes = bytes
+                    .try_into()
+                    .map_err(|_| E::invalid_length(bytes.len(), &self))?;
                 Ok(Body(bytes))
             }
         }

@@ -13,6 +13,13 @@ use crate::{federation, local, raw_quinn};
 
 /// Does what the driver asks of this process.
 pub(crate) fn perform(run: &Run) -> Result<()> {
+    if let Some(cores) = &run.cores {
+        // Threads inherit it. A local run has its receiver in this process, too.
+        match &run.role {
+            Role::Client { server: Some(_) } => cores.take_senders()?,
+            Role::Server | Role::Client { server: None } => cores.take_receivers()?,
+        }
+    }
     // The driver holds the other end; when it is gone, for whatever reason, so is this process.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -83,7 +90,11 @@ impl Process {
                 }
             }
         });
-        Ok(Self { child, input, lines })
+        Ok(Self {
+            child,
+            input,
+            lines,
+        })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -93,7 +104,9 @@ impl Process {
     /// What the process says next.
     pub(crate) fn listen(&mut self, patience: Duration) -> Result<Said> {
         match self.lines.recv_timeout(patience) {
-            Ok(line) => serde_json::from_str(&line).with_context(|| format!("not understood: {line}")),
+            Ok(line) => {
+                serde_json::from_str(&line).with_context(|| format!("not understood: {line}"))
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => bail!("nothing was said within {patience:?}"),
             Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the process ended early"),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::child::Process;
+use crate::cores::Cores;
 use crate::figure::{Measured, table};
 use crate::options::Options;
 use crate::run::{Outcome, Role, Run, Said, ServerAt, Side};
@@ -12,6 +13,11 @@ use crate::work::{self, Work};
 
 /// Measures, prints the table, and with `--json` the same as JSON.
 pub(crate) fn report(options: &Options) -> Result<()> {
+    if Cores::choose(2).is_none() {
+        eprintln!(
+            "threads cannot be tied to two processors here; the figures depend on where they run"
+        );
+    }
     let mut figures = Vec::new();
     for work in &options.works {
         figures.extend(alternate(work, options)?);
@@ -47,13 +53,17 @@ fn alternate(work: &Work, options: &Options) -> Result<Vec<Measured>> {
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
         eprint!("\r{:<24} round {round} of {} ", work.name, options.rounds);
-        let floor = run(work, Side::Floor, options).with_context(|| format!("{}, floor", work.name))?;
-        let fedist = run(work, Side::Fedist, options).with_context(|| format!("{}, FeDist", work.name))?;
+        let floor =
+            run(work, Side::Floor, options).with_context(|| format!("{}, floor", work.name))?;
+        let fedist =
+            run(work, Side::Fedist, options).with_context(|| format!("{}, FeDist", work.name))?;
         rounds.push((floor, fedist));
     }
     eprintln!();
     let figures = work.figures.iter();
-    Ok(figures.map(|figure| Measured::new(work, figure, &rounds)).collect())
+    Ok(figures
+        .map(|figure| Measured::new(work, figure, &rounds))
+        .collect())
 }
 
 fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
@@ -65,6 +75,7 @@ fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
         warm_up: options.span / 3,
         span: options.span,
         mtu: options.mtu,
+        cores: Cores::choose(work.cores),
         directory: directory.path().to_owned(),
         role: Role::Server,
     };
@@ -83,7 +94,10 @@ fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
     }
     run.role = Role::Client { server: server_at };
     let mut client = Process::start(&run)?;
-    match client.listen(PATIENCE + 2 * options.span).context("client")? {
+    match client
+        .listen(PATIENCE + 2 * options.span)
+        .context("client")?
+    {
         Said::Measured(outcome) => Ok(outcome),
         other => bail!("the client said {other:?}"),
     }

@@ -45,7 +45,11 @@ pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
             .mtu_upper(run.mtu)
             .start()
             .await?;
-        let pid: RegionPid = server.actor.as_deref().context("no actor to send to")?.parse()?;
+        let pid: RegionPid = server
+            .actor
+            .as_deref()
+            .context("no actor to send to")?
+            .parse()?;
         let counter = node.address::<Counter>(pid);
         reach(&counter).await?;
         let outcome = if run.apart {
@@ -64,7 +68,9 @@ async fn reach(counter: &RegionAddr<Counter>) -> Result<()> {
     loop {
         match counter.send(Total).await {
             Ok(_) => return Ok(()),
-            Err(error) if start.elapsed() > REACH_TIME => bail!("the root cannot be reached: {error}"),
+            Err(error) if start.elapsed() > REACH_TIME => {
+                bail!("the root cannot be reached: {error}")
+            }
             Err(_) => actix::clock::sleep(Duration::from_millis(20)).await,
         }
     }

@@ -60,7 +60,9 @@ pub(crate) fn table(figures: &[Measured]) -> String {
             || "-".to_owned(),
             |(low, high)| format!("{low:.2} to {high:.2}"),
         );
-        let ratio = figure.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        let ratio = figure
+            .ratio
+            .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         let _ = write!(
             text,
             "\n| {:<40} | {:<4} | {:>8} | {:>8} | {ratio:>5} | {spread:>13} |",
@@ -95,5 +97,7 @@ fn median(sorted: &[f64]) -> Option<f64> {
     if sorted.len() % 2 == 1 {
         return Some(upper);
     }
-    sorted.get(middle.checked_sub(1)?).map(|lower| (lower + upper) / 2.0)
+    sorted
+        .get(middle.checked_sub(1)?)
+        .map(|lower| (lower + upper) / 2.0)
 }

@@ -6,6 +6,7 @@ use fedist::prelude::{Node, RegionAddr, RegionId};
 use fedist::transport::memory::MemoryNet;
 
 use crate::actors::{BODY, Counter, Echo, Tick, Total, measure_in_actix, measure_in_node};
+use crate::cores::Cores;
 use crate::run::{Outcome, Run};
 use crate::stopwatch::{ask_in_turn, tell_in_bursts};
 use crate::work::Task;
@@ -19,6 +20,7 @@ pub(crate) fn floor(run: &Run) -> Result<Outcome> {
         } else {
             Counter::default().start()
         };
+        take_senders_core(&run)?;
         measure_in_actix(move || use_actix(run, counter)).await
     })
 }
@@ -33,6 +35,7 @@ pub(crate) fn fedist(run: &Run) -> Result<Outcome> {
             .start()
             .await?;
         let counter = node.spawn(Counter::default())?.region_addr();
+        take_senders_core(&run)?;
         let outcome = if run.apart {
             measure_in_actix(move || use_fedist(run, counter)).await
         } else {
@@ -41,6 +44,11 @@ pub(crate) fn fedist(run: &Run) -> Result<Outcome> {
         node.stop().await;
         outcome
     })
+}
+
+/// The receiver's thread runs by now and stays where it is.
+fn take_senders_core(run: &Run) -> Result<()> {
+    run.cores.as_ref().map_or(Ok(()), Cores::take_senders)
 }
 
 async fn use_actix(run: Run, counter: Addr<Counter>) -> Result<Outcome> {

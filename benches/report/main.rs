@@ -9,8 +9,9 @@
 //! ```
 //!
 //! The driver ([`driver`]) starts a fresh process for every run and alternates floor and FeDist, so
-//! that a mood of the machine meets both. What a run does is in [`local`], [`raw_quinn`] and
-//! [`federation`]; what comes of it, in [`figure`]. `docs/performance.md` says how to read the table.
+//! that a mood of the machine meets both, and ties its threads to processors ([`cores`]). What a run
+//! does is in [`local`], [`raw_quinn`] and [`federation`]; what comes of it, in [`figure`].
+//! `docs/performance.md` says how to read the table.
 
 #![allow(
     clippy::print_stdout,
@@ -20,6 +21,7 @@
 
 mod actors;
 mod child;
+mod cores;
 mod driver;
 mod federation;
 mod figure;

@@ -25,7 +25,9 @@ impl ProcessorTime {
         let (Some(before), Some(after)) = (self.before, used_by_both(self.server)) else {
             return;
         };
-        let each = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() * 1e6 / count as f64;
+        let each = |from: Duration, to: Duration| {
+            to.saturating_sub(from).as_secs_f64() * 1e6 / count as f64
+        };
         let (here, there) = (each(before.0, after.0), each(before.1, after.1));
         outcome.insert(CPU_HERE.to_owned(), here);
         outcome.insert(CPU_THERE.to_owned(), there);
@@ -41,7 +43,10 @@ fn used_by_both(server: u32) -> Option<(Duration, Duration)> {
 /// in hundredths of a second, too coarse for a run of a second.
 fn used_by(process: u32) -> Option<Duration> {
     let mut sum = Duration::ZERO;
-    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten() {
+    for thread in fs::read_dir(format!("/proc/{process}/task"))
+        .ok()?
+        .flatten()
+    {
         let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else {
             continue;
         };

@@ -54,7 +54,11 @@ pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
         let endpoint = endpoint::client(run)?;
         let address = server.address.parse()?;
         let connection = endpoint.connect(address, endpoint::SERVER_NAME)?.await?;
-        let work = if run.task == Task::RemoteTell { TELL } else { ECHO };
+        let work = if run.task == Task::RemoteTell {
+            TELL
+        } else {
+            ECHO
+        };
         let (tx, rx, _) = streams(&connection, work).await?;
         let mut link = Link { tx, rx };
         let mut outcome = Outcome::new();
@@ -130,7 +134,10 @@ async fn echo(tx: &mut SendStream, rx: &mut RecvStream) -> Result<()> {
         let mut length = [0; LENGTH_LEN];
         rx.read_exact(&mut length).await?;
         let mut frame = [0; FRAME_LEN];
-        ensure!(u32::from_be_bytes(length) as usize == BODY_LEN, "another length");
+        ensure!(
+            u32::from_be_bytes(length) as usize == BODY_LEN,
+            "another length"
+        );
         frame[..LENGTH_LEN].copy_from_slice(&length);
         rx.read_exact(&mut frame[LENGTH_LEN..]).await?;
         tx.write_all(&frame).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cores::Cores;
 use crate::work::Task;
 
 /// What one process is to do; travels as JSON in its arguments.
@@ -18,6 +19,7 @@ pub(crate) struct Run {
     pub(crate) warm_up: Duration,
     pub(crate) span: Duration,
     pub(crate) mtu: u16,
+    pub(crate) cores: Option<Cores>,
     /// Shared by the two processes of a run, and by nobody else.
     pub(crate) directory: PathBuf,
     pub(crate) role: Role,
@@ -54,6 +56,9 @@ pub(crate) type Outcome = BTreeMap<String, f64>;
 /// What a process says on its standard output, one JSON value a line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
-    Ready { address: String, actor: Option<String> },
+    Ready {
+        address: String,
+        actor: Option<String>,
+    },
     Measured(Outcome),
 }

@@ -8,6 +8,8 @@ pub(crate) struct Work {
     pub(crate) task: Task,
     /// The sender runs on another thread than what it sends to, or than the node it sends by.
     pub(crate) apart: bool,
+    /// Sender and receiver have a processor each, or share one.
+    pub(crate) cores: u8,
     pub(crate) figures: &'static [Figure],
 }
 
@@ -37,62 +39,160 @@ pub(crate) const ALL: &[Work] = &[
         name: "local-tell",
         task: Task::LocalTell,
         apart: false,
-        figures: &[Figure { key: RATE, label: "local do_send, same thread", unit: "M/s" }],
+        cores: 1,
+        figures: &[Figure {
+            key: RATE,
+            label: "local do_send, same thread",
+            unit: "M/s",
+        }],
     },
     Work {
         name: "local-tell-threads",
         task: Task::LocalTell,
         apart: true,
-        figures: &[Figure { key: RATE, label: "local do_send, from another thread", unit: "M/s" }],
+        cores: 2,
+        figures: &[Figure {
+            key: RATE,
+            label: "local do_send, two threads on two cores",
+            unit: "M/s",
+        }],
     },
     Work {
         name: "local-ask",
         task: Task::LocalAsk,
         apart: false,
-        figures: &[Figure { key: P50, label: "local send, same thread", unit: "µs" }],
+        cores: 1,
+        figures: &[Figure {
+            key: P50,
+            label: "local send, same thread",
+            unit: "µs",
+        }],
     },
     Work {
         name: "local-ask-threads",
         task: Task::LocalAsk,
         apart: true,
-        figures: &[Figure { key: P50, label: "local send, from another thread", unit: "µs" }],
+        cores: 2,
+        figures: &[Figure {
+            key: P50,
+            label: "local send, two threads on two cores",
+            unit: "µs",
+        }],
+    },
+    Work {
+        name: "local-ask-threads-one-core",
+        task: Task::LocalAsk,
+        apart: true,
+        cores: 1,
+        figures: &[Figure {
+            key: P50,
+            label: "local send, two threads on one core",
+            unit: "µs",
+        }],
     },
     Work {
         name: "remote-ask",
         task: Task::RemoteAsk,
         apart: false,
+        cores: 2,
         figures: &[
-            Figure { key: P50, label: "ask over one link, 64 B, p50", unit: "µs" },
-            Figure { key: P99, label: "ask over one link, 64 B, p99", unit: "µs" },
-            Figure { key: CPU, label: "ask over one link, CPU of both", unit: "µs" },
+            Figure {
+                key: P50,
+                label: "ask, two cores, p50",
+                unit: "µs",
+            },
+            Figure {
+                key: P99,
+                label: "ask, two cores, p99",
+                unit: "µs",
+            },
+            Figure {
+                key: CPU,
+                label: "ask, two cores, CPU of both",
+                unit: "µs",
+            },
+        ],
+    },
+    Work {
+        name: "remote-ask-one-core",
+        task: Task::RemoteAsk,
+        apart: false,
+        cores: 1,
+        figures: &[
+            Figure {
+                key: P50,
+                label: "ask, one core, p50",
+                unit: "µs",
+            },
+            Figure {
+                key: P99,
+                label: "ask, one core, p99",
+                unit: "µs",
+            },
+            Figure {
+                key: CPU,
+                label: "ask, one core, CPU of both",
+                unit: "µs",
+            },
         ],
     },
     Work {
         name: "remote-ask-threads",
         task: Task::RemoteAsk,
         apart: true,
+        cores: 2,
         figures: &[
-            Figure { key: P50, label: "ask from outside the node's thread, p50", unit: "µs" },
-            Figure { key: P99, label: "ask from outside the node's thread, p99", unit: "µs" },
+            Figure {
+                key: P50,
+                label: "ask from a thread outside the node, p50",
+                unit: "µs",
+            },
+            Figure {
+                key: P99,
+                label: "ask from a thread outside the node, p99",
+                unit: "µs",
+            },
         ],
     },
     Work {
         name: "remote-tell",
         task: Task::RemoteTell,
         apart: false,
+        cores: 2,
         figures: &[
-            Figure { key: RATE, label: "one-way 64 B over one link", unit: "M/s" },
-            Figure { key: CPU_HERE, label: "one-way 64 B, CPU of the sender", unit: "µs" },
-            Figure { key: CPU_THERE, label: "one-way 64 B, CPU of the receiver", unit: "µs" },
+            Figure {
+                key: RATE,
+                label: "one-way 64 B, two cores",
+                unit: "M/s",
+            },
+            Figure {
+                key: CPU_HERE,
+                label: "one-way 64 B, CPU of the sender",
+                unit: "µs",
+            },
+            Figure {
+                key: CPU_THERE,
+                label: "one-way 64 B, CPU of the receiver",
+                unit: "µs",
+            },
         ],
     },
     Work {
         name: "remote-tell-threads",
         task: Task::RemoteTell,
         apart: true,
+        cores: 2,
         figures: &[
-            Figure { key: RATE, label: "one-way from outside the node's thread", unit: "M/s" },
-            Figure { key: CPU, label: "the same, CPU of both", unit: "µs" },
+            Figure {
+                key: RATE,
+                label: "one-way from a thread outside the node",
+                unit: "M/s",
+            },
+            Figure {
+                key: CPU,
+                label: "the same, CPU of both",
+                unit: "µs",
+            },
         ],
     },
 ];

@@ -250,7 +250,7 @@ impl Node {
         Ok(local_addr)
     }
 
-    /// Spawns on the hub's thread, where this must be called; the actor need not be `Send`.
+    /// Spawns an actor of the runtime itself on the hub's thread, where this must be called.
     pub(crate) fn spawn_here<A>(&self, actor: A) -> Result<LocalAddr<A>, SpawnError>
     where
         A: Actor<Context = Context<A>>,
@@ -266,6 +266,9 @@ impl Node {
         F: FnOnce(&mut Context<A>) -> A + 'static,
     {
         let (local_addr, receiver) = self.admit::<A>(local)?;
+        if let Some(process) = self.0.processes.get(local) {
+            process.set_system();
+        }
         self.run_actor(local_addr.pid, receiver, make);
         Ok(local_addr)
     }
@@ -321,12 +324,10 @@ impl Node {
         }
     }
 
-    /// Ends every actor and task, services excepted.
+    /// Ends every actor and task of the application.
     pub(crate) fn end_all_actors(&self) {
-        for pid in self.0.processes.pids() {
-            if !pid.is_service() {
-                self.shut_down(pid);
-            }
+        for pid in self.0.processes.application() {
+            self.shut_down(pid);
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Process {
     /// `None` once the process has ended: later watchers get `NoActor`.
     watchers: Mutex<Option<Vec<Watcher>>>,
     alive: AtomicBool,
+    /// The runtime's own: outlives the application's actors when the node stops.
+    system: AtomicBool,
     /// Set for plain actix actors: nobody tells us when they end, so they are asked.
     probe: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
@@ -52,6 +54,7 @@ impl Process {
             stop: Mutex::new(None),
             watchers: Mutex::new(Some(Vec::new())),
             alive: AtomicBool::new(true),
+            system: AtomicBool::new(false),
             probe: None,
         }
     }
@@ -59,6 +62,10 @@ impl Process {
     pub(crate) fn with_probe(mut self, connected: Box<dyn Fn() -> bool + Send + Sync>) -> Self {
         self.probe = Some(connected);
         self
+    }
+
+    pub(crate) fn set_system(&self) {
+        self.system.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -181,8 +188,13 @@ impl ProcessTable {
         self.processes.get(&local.get()).map(|entry| Arc::clone(&entry))
     }
 
-    pub(crate) fn pids(&self) -> Vec<RegionPid> {
-        self.processes.iter().map(|entry| entry.pid).collect()
+    /// The application's actors and tasks.
+    pub(crate) fn application(&self) -> Vec<RegionPid> {
+        self.processes
+            .iter()
+            .filter(|entry| !entry.system.load(Ordering::Acquire))
+            .map(|entry| entry.pid)
+            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -9,7 +9,8 @@ use anyhow::{Result, anyhow};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, MtuDiscoveryConfig, TokioRuntime, TransportConfig, VarInt};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_ED25519,
 };
 use rustls::RootCertStore;
 use rustls::client::Resumption;
@@ -26,7 +27,8 @@ pub(super) const SERVER_NAME: &str = "floor.internal";
 pub(super) fn server(run: &Run) -> Result<Endpoint> {
     make_root(run)?;
     let (roots, chain, key) = identity(run)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
@@ -64,7 +66,12 @@ fn endpoint(run: &Run, server: Option<quinn::ServerConfig>) -> Result<Endpoint> 
     config
         .max_udp_payload_size(run.mtu.max(1472))
         .map_err(|error| anyhow!("{error}"))?;
-    Ok(Endpoint::new(config, server, UdpSocket::from(socket), Arc::new(TokioRuntime))?)
+    Ok(Endpoint::new(
+        config,
+        server,
+        UdpSocket::from(socket),
+        Arc::new(TokioRuntime),
+    )?)
 }
 
 /// The same as in `fedist-transport/src/quic/config.rs`.
@@ -97,7 +104,11 @@ fn make_root(run: &Run) -> Result<()> {
     Ok(())
 }
 
-type OwnIdentity = (RootCertStore, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+type OwnIdentity = (
+    RootCertStore,
+    Vec<CertificateDer<'static>>,
+    PrivateKeyDer<'static>,
+);
 
 /// A new key with a certificate by the run's root.
 fn identity(run: &Run) -> Result<OwnIdentity> {

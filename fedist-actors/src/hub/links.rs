@@ -8,7 +8,7 @@ use fedist_registry::{
     RegionId, RouteTable, desired_links,
 };
 use fedist_transport::{
-    link::{Link, LinkTx},
+    link::{DialError, Link, LinkTx},
     wire::{Class, FrameKind, HopHeader},
 };
 
@@ -16,6 +16,7 @@ use super::{
     Core, CoreRef,
     control::{Control, Hello, STATES_PER_FRAME},
     frames::hop_header,
+    membership::ID_CONFLICT,
     relay::{Crash, Relay},
 };
 use crate::{LocalAddr, outbound::Outbound};
@@ -150,7 +151,7 @@ impl Core {
                 "link refused: the region number belongs to another key");
             self.count("links_refused_key");
             link.tx.close(&format!(
-                "IdConflict: region {peer} is registered with key {key}, not {}",
+                "{ID_CONFLICT}: region {peer} is registered with key {key}, not {}",
                 link.peer.key_hash
             ));
             return;
@@ -515,6 +516,7 @@ impl Core {
         let fabric = Rc::clone(&self.fabric);
         actix_rt::spawn(async move {
             let mut failure = "no address to dial".to_owned();
+            let mut refused = false;
             for address in addresses {
                 match fabric.dial(&address, expect).await {
                     Ok(link) => {
@@ -525,7 +527,10 @@ impl Core {
                         core.link_ready(link);
                         return;
                     }
-                    Err(error) => failure = format!("{address}: {error}"),
+                    Err(error) => {
+                        refused = matches!(error, DialError::PeerRefused { .. });
+                        failure = error.to_string();
+                    }
                 }
             }
             let mut core = core.borrow_mut();
@@ -537,7 +542,7 @@ impl Core {
                 Some(region) => core.dials.entry(region).or_default().failed(now, failure),
                 None => {
                     core.join_dial.failed(now, failure);
-                    core.join_dial_failed(&failed_join);
+                    core.join_dial_failed(&failed_join, refused);
                 }
             }
         });

@@ -12,6 +12,8 @@ use fedist_registry::{
     Status, Version, service,
 };
 
+use fedist_transport::link::LinkError;
+
 use super::{
     Core, CoreRef,
     control::{Control, ENTRIES_PER_FRAME},
@@ -115,7 +117,7 @@ impl Core {
             .map(|(peer, port)| (*peer, port.serial))
             .collect();
         for (peer, serial) in strangers {
-            let reason = format!("IdConflict: region {peer} is registered with another key");
+            let reason = format!("{ID_CONFLICT}: region {peer} is registered with another key");
             self.send_control(
                 peer,
                 serial,
@@ -199,8 +201,23 @@ impl Core {
         }
     }
 
-    pub(super) fn join_dial_failed(&mut self, error: &str) {
-        self.last_join_answer = error.to_owned();
+    /// The root or hub could not be dialed; a peer that may not be spoken to will not become another one.
+    pub(super) fn join_dial_failed(&mut self, error: &str, permanent: bool) {
+        self.join_refused(error.to_owned(), permanent);
+    }
+
+    /// How a link ended. For a newcomer it may be the answer to its join.
+    pub(super) fn link_said(&mut self, peer: RegionId, end: &LinkError) {
+        tracing::info!(%peer, reason = %end, "link ended");
+        if !self.wants_join() {
+            return;
+        }
+        let permanent = match end {
+            LinkError::ClosedByPeer { reason } => reason.starts_with(ID_CONFLICT),
+            LinkError::RefusedByPeer { .. } => true,
+            _ => return,
+        };
+        self.join_refused(end.to_string(), permanent);
     }
 
     /// What the last attempt to join said, for the error of a start that timed out.
@@ -383,6 +400,8 @@ impl Core {
     }
 }
 
+/// How the close of a link begins that refuses a number to its key.
+pub(super) const ID_CONFLICT: &str = "IdConflict";
 /// The term of a single root. Candidates and elections come with their own terms.
 const TERM: u64 = 1;
 const JOIN_RETRY: Micros = Micros::from_millis(1_000);

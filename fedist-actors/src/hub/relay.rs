@@ -35,7 +35,7 @@ impl Actor for Relay {
         };
         let run = run_link(Rc::clone(&self.core), self.peer, self.serial, writer, reader);
         ctx.spawn(run.into_actor(self).map(|end, relay, ctx| {
-            tracing::info!(peer = %relay.peer, reason = %end, "link ended");
+            relay.core.borrow_mut().link_said(relay.peer, &end);
             ctx.stop();
         }));
     }

@@ -302,9 +302,11 @@ impl Session {
 
     /// Fills in epochs and acknowledgements.
     fn complete(&self, fields: SessionHeader) -> SessionHeader {
+        let (peer_epoch, flag) = self.epochs.peer_fields();
         SessionHeader {
             epoch: self.epochs.own(),
-            peer_epoch: self.epochs.remote().unwrap_or(0),
+            peer_epoch,
+            flags: fields.flags | flag,
             acks: [self.rx[0].ack(), self.rx[1].ack()],
             ..fields
         }

@@ -1,3 +1,5 @@
+use crate::wire::{FLAG_OVER, SessionHeader};
+
 /// The epochs of both sides as this side knows them, and the rules for a frame's pair of epochs.
 /// The protocol is described in the module text of [`session`](super).
 #[derive(Clone, Debug)]
@@ -29,6 +31,21 @@ pub(super) enum Verdict {
     Future,
 }
 
+/// What a frame says about our epoch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum PeerView {
+    /// The peer does not know the present one.
+    Opening,
+    /// It talks to the present one.
+    Present,
+    /// It talks to one that we have ended.
+    Past,
+    /// It has ended the present one.
+    Over,
+    /// It has seen one that we have not reached.
+    Future,
+}
+
 impl Epochs {
     pub(super) fn new(boot: u32) -> Self {
         Self { own: u64::from(boot) << 32 | 1, remote: None, floor: 0 }
@@ -47,28 +64,47 @@ impl Epochs {
         epoch < self.floor || self.remote.is_some_and(|remote| epoch < remote)
     }
 
-    /// Judges a frame from `epoch` to `peer_epoch`; `kept_all` says that nothing of what this side
-    /// sent in its epoch has been acknowledged.
-    pub(super) fn judge(&self, epoch: u64, peer_epoch: u64, kept_all: bool) -> Verdict {
-        if peer_epoch > self.own {
+    /// What a frame with these fields says about our epoch.
+    pub(super) fn view(&self, header: &SessionHeader) -> PeerView {
+        match (header.peer_epoch, header.has(FLAG_OVER)) {
+            (epoch, _) if epoch > self.own => PeerView::Future,
+            (0, _) => PeerView::Opening,
+            (epoch, false) if epoch == self.own => PeerView::Present,
+            (_, false) => PeerView::Past,
+            (epoch, true) if epoch == self.own => PeerView::Over,
+            (_, true) => PeerView::Opening,
+        }
+    }
+
+    /// What to say about the peer's epoch: `peer_epoch` and the flag to it.
+    pub(super) fn peer_fields(&self) -> (u64, u8) {
+        match self.remote {
+            Some(remote) => (remote, 0),
+            None if self.floor > 0 => (self.floor - 1, FLAG_OVER),
+            None => (0, 0),
+        }
+    }
+
+    /// Judges a frame from `epoch`; `untouched` says that nothing of what this side sent in its
+    /// epoch has been acknowledged.
+    pub(super) fn judge(&self, epoch: u64, view: PeerView, untouched: bool) -> Verdict {
+        if view == PeerView::Future {
             return Verdict::Future;
         }
-        let to_us = peer_epoch == 0 || peer_epoch == self.own;
-        match self.remote {
-            _ if self.is_over(epoch) => Verdict::Stale,
-            None if to_us => Verdict::Adopt,
+        if self.is_over(epoch) {
+            return Verdict::Stale;
+        }
+        let restarted = self.remote.is_some_and(|remote| boot(epoch) > boot(remote));
+        match (self.remote, view) {
+            (Some(remote), PeerView::Over) if epoch == remote => Verdict::Future,
+            (_, PeerView::Over) => Verdict::Reset { restarted },
             // A frame to an epoch that we have ended must not open anything.
-            None => Verdict::Stale,
-            Some(remote) if epoch == remote && to_us => Verdict::Current,
-            Some(remote) if epoch == remote => Verdict::Stale,
-            Some(remote) => {
-                let restarted = boot(epoch) > boot(remote);
-                if peer_epoch == self.own && !restarted && kept_all {
-                    Verdict::Switch
-                } else {
-                    Verdict::Reset { restarted }
-                }
-            }
+            (None, PeerView::Past) => Verdict::Stale,
+            (None, _) => Verdict::Adopt,
+            (Some(remote), PeerView::Past) if epoch == remote => Verdict::Stale,
+            (Some(remote), _) if epoch == remote => Verdict::Current,
+            (Some(_), PeerView::Present) if untouched && !restarted => Verdict::Switch,
+            (Some(_), _) => Verdict::Reset { restarted },
         }
     }
 
@@ -113,39 +149,46 @@ mod tests {
     #[test]
     fn a_fresh_side_takes_any_epoch_that_does_not_talk_to_its_past() {
         let fresh = Epochs::new(5);
-        assert_eq!(fresh.judge(PEER, 0, true), Verdict::Adopt);
-        assert_eq!(fresh.judge(PEER, OWN, true), Verdict::Adopt);
-        assert_eq!(fresh.judge(PEER, OWN - 1, true), Verdict::Stale);
-        assert_eq!(fresh.judge(PEER, OWN + 1, true), Verdict::Future);
+        assert_eq!(fresh.judge(PEER, PeerView::Opening, true), Verdict::Adopt);
+        assert_eq!(fresh.judge(PEER, PeerView::Present, true), Verdict::Adopt);
+        assert_eq!(fresh.judge(PEER, PeerView::Past, true), Verdict::Stale);
+        assert_eq!(fresh.judge(PEER, PeerView::Future, true), Verdict::Future);
+        assert_eq!(fresh.judge(PEER, PeerView::Over, true), Verdict::Reset { restarted: false });
     }
 
     #[test]
     fn a_talking_side_judges_by_both_epochs() {
+        let reset = Verdict::Reset { restarted: false };
         let cases = [
-            (PEER, 0, true, Verdict::Current),
-            (PEER, OWN, false, Verdict::Current),
-            (PEER, OWN - 1, true, Verdict::Stale),
-            (PEER - 1, OWN, true, Verdict::Stale),
-            (PEER + 1, OWN, true, Verdict::Switch),
-            (PEER + 1, OWN, false, Verdict::Reset { restarted: false }),
-            (PEER + 1, 0, true, Verdict::Reset { restarted: false }),
-            (PEER + 1, OWN - 1, true, Verdict::Reset { restarted: false }),
-            (PEER + (1 << 32), OWN, true, Verdict::Reset { restarted: true }),
-            (PEER + 1, OWN + 1, true, Verdict::Future),
+            (PEER, PeerView::Opening, true, Verdict::Current),
+            (PEER, PeerView::Present, false, Verdict::Current),
+            (PEER, PeerView::Past, true, Verdict::Stale),
+            (PEER, PeerView::Over, true, Verdict::Future),
+            (PEER - 1, PeerView::Present, true, Verdict::Stale),
+            (PEER - 1, PeerView::Over, true, Verdict::Stale),
+            (PEER + 1, PeerView::Present, true, Verdict::Switch),
+            (PEER + 1, PeerView::Present, false, reset),
+            (PEER + 1, PeerView::Opening, true, reset),
+            (PEER + 1, PeerView::Past, true, reset),
+            (PEER + 1, PeerView::Over, true, reset),
+            (PEER + (1 << 32), PeerView::Present, true, Verdict::Reset { restarted: true }),
+            (PEER + 1, PeerView::Future, true, Verdict::Future),
         ];
-        for (epoch, peer_epoch, kept_all, verdict) in cases {
-            let judged = talking().judge(epoch, peer_epoch, kept_all);
-            assert_eq!(judged, verdict, "{epoch:x} to {peer_epoch:x}, {kept_all}");
+        for (epoch, view, untouched, verdict) in cases {
+            let judged = talking().judge(epoch, view, untouched);
+            assert_eq!(judged, verdict, "{epoch:x}, {view:?}, {untouched}");
         }
     }
 
     #[test]
     fn an_ended_epoch_of_the_peer_never_comes_back() {
         let mut epochs = talking();
+        assert_eq!(epochs.peer_fields(), (PEER, 0));
         epochs.end();
         assert_eq!(epochs.own(), OWN + 1);
-        assert_eq!(epochs.judge(PEER, 0, true), Verdict::Stale);
-        assert_eq!(epochs.judge(PEER, OWN + 1, true), Verdict::Stale);
-        assert_eq!(epochs.judge(PEER + 1, 0, true), Verdict::Adopt);
+        assert_eq!(epochs.peer_fields(), (PEER, FLAG_OVER));
+        assert_eq!(epochs.judge(PEER, PeerView::Opening, true), Verdict::Stale);
+        assert_eq!(epochs.judge(PEER, PeerView::Present, true), Verdict::Stale);
+        assert_eq!(epochs.judge(PEER + 1, PeerView::Opening, true), Verdict::Adopt);
     }
 }

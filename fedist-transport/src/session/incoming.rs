@@ -2,7 +2,7 @@ use bytes::{Buf, Bytes};
 use fedist_registry::Micros;
 
 use super::Session;
-use super::epoch::Verdict;
+use super::epoch::{PeerView, Verdict};
 use super::event::{EndReason, SessionEvent};
 use super::lane_rx::Admission;
 use super::lane_tx::LaneTx;
@@ -24,6 +24,7 @@ impl Session {
             // to that epoch. A goodbye itself needs no answer.
             if !header.has(FLAG_GOODBYE) && self.timers.may_answer(now) {
                 goodbye.peer_epoch = header.epoch;
+                goodbye.flags = FLAG_GOODBYE;
                 self.goodbye_now = true;
             }
             return;
@@ -35,8 +36,8 @@ impl Session {
         if !self.enter(now, &header) {
             return;
         }
-        // A frame that opens, with `peer_epoch` 0, says nothing about what we sent.
-        if header.peer_epoch == self.epochs.own() {
+        // Only a peer that knows our present epoch can say something about what we sent in it.
+        if self.epochs.view(&header) == PeerView::Present {
             self.timers.heard(now);
             self.take_acks(now, &header);
         }
@@ -52,13 +53,14 @@ impl Session {
     /// be said in another way.
     fn take_goodbye(&mut self, now: Micros, header: &SessionHeader) {
         // An old one may still answer what we have sent in our newest epoch.
-        let to_us = header.peer_epoch == self.epochs.own() && self.epochs.remote().is_none();
-        if self.epochs.is_over(header.epoch) && !to_us {
+        let present = self.epochs.view(header) == PeerView::Present;
+        let answers_us = present && self.epochs.remote().is_none();
+        if self.epochs.is_over(header.epoch) && !answers_us {
             self.stats.stale_frames += 1;
             return;
         }
         let current = self.epochs.remote() == Some(header.epoch);
-        if current && header.peer_epoch == self.epochs.own() {
+        if current && present {
             self.take_acks(now, header);
         }
         if !self.epochs.is_over(header.epoch) {
@@ -71,8 +73,9 @@ impl Session {
     /// Judges the epochs of a frame and does what they ask for. Says whether the frame is to be
     /// taken.
     fn enter(&mut self, now: Micros, header: &SessionHeader) -> bool {
-        let kept_all = self.tx.iter().all(LaneTx::is_untouched);
-        match self.epochs.judge(header.epoch, header.peer_epoch, kept_all) {
+        let view = self.epochs.view(header);
+        let untouched = self.tx.iter().all(LaneTx::is_untouched);
+        match self.epochs.judge(header.epoch, view, untouched) {
             Verdict::Current => true,
             Verdict::Adopt => {
                 self.open(now, header.epoch);
@@ -89,7 +92,7 @@ impl Session {
                 self.open(now, header.epoch);
                 self.ack_now = true;
                 // Our epoch has just changed: only a frame that opens is meant for the new one.
-                header.peer_epoch == 0
+                matches!(view, PeerView::Opening | PeerView::Over)
             }
             Verdict::Stale => {
                 self.stats.stale_frames += 1;

@@ -41,18 +41,20 @@
 //! the peer's epochs are over. *Ending* means: report each unacknowledged record, forget all
 //! frames, raise the own epoch by one, and put the floor above the peer's current epoch. So an
 //! epoch that a side has ended with never opens anything again, and delayed frames of it are told
-//! from new ones. On a frame `(e, p)` with own epoch `own` and current peer epoch `r`:
+//! from new ones. A side that waits for a new epoch of its peer says so: its frames carry the last
+//! one that it has ended, and a flag, "over". On a frame `(e, p)` with own epoch `own` and current
+//! peer epoch `r`:
 //!
 //! | frame | meaning | what happens |
 //! |---|---|---|
 //! | `p > own` | from a future that was rolled back | dropped |
 //! | `e` below the floor, or `e < r` | delayed, or the peer has not noticed the end | dropped, answered |
-//! | no `r`; `p` is 0 or `own` | opening | `e` is taken, the frame too |
+//! | no `r`; `p` is 0, `own`, or over and `< own` | opening | `e` is taken, the frame too |
 //! | no `r`; `p < own` | the peer talks to what we have ended | dropped, answered |
-//! | `e = r`; `p` is 0 or `own` | the conversation | the frame is taken |
+//! | `e = r`; `p` is 0, `own`, or over and `< own` | the conversation | the frame is taken |
 //! | `e = r`; `p < own` | sent before the peer learnt of our new epoch | dropped, answered |
 //! | `e > r`, same boot; `p = own`; nothing of ours acknowledged | *switch*: the peer ended its old epoch and then took ours as new, so nothing that we sent in it was delivered | the old conversation ends without loss: our frames stay, `e` is taken |
-//! | `e > r` otherwise | *reset*: the peer has ended or restarted | we end, `e` is taken; the frame too if `p` is 0 |
+//! | `e > r` otherwise, or `p = own` is over | *reset*: the peer has ended or restarted | we end, `e` is taken; the frame too unless `p` names an epoch that it talks to |
 //!
 //! A goodbye counts whatever its `p` is, unless `e` is over: this side ends. One that is over counts
 //! if there is no `r` and `p = own`: it answers what was sent to a side that has closed for good.

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! `epoch` is the sender's, `boot << 32 | counter`; `peer_epoch` is the receiver's as the sender
-//! knows it, 0 if it does not. The last four words acknowledge, see [`Ack`].
+//! knows it, 0 if it does not, or with [`FLAG_OVER`] the last one that it has ended. The last four words acknowledge, see [`Ack`].
 
 use super::WireError;
 
@@ -29,8 +29,10 @@ pub const SESSION_HEADER_LEN: usize = 68;
 pub const FLAG_GOODBYE: u8 = 1;
 /// The sender wants to hear from the receiver at once.
 pub const FLAG_PROBE: u8 = 2;
+/// `peer_epoch` is over at the sender, which waits for a later one.
+pub const FLAG_OVER: u8 = 4;
 
-const KNOWN_FLAGS: u8 = FLAG_GOODBYE | FLAG_PROBE;
+const KNOWN_FLAGS: u8 = FLAG_GOODBYE | FLAG_PROBE | FLAG_OVER;
 const NO_LANE: u8 = 0xff;
 
 /// One of the two ordered streams of frames within a session. Each numbers its frames from 1.
@@ -75,7 +77,7 @@ pub struct SessionHeader {
     pub peer_epoch: u64,
     /// The lane of the records; `None` for a frame without records.
     pub lane: Option<Lane>,
-    /// [`FLAG_GOODBYE`] and [`FLAG_PROBE`].
+    /// [`FLAG_GOODBYE`], [`FLAG_PROBE`], [`FLAG_OVER`].
     pub flags: u8,
     /// Number of records behind this header.
     pub record_count: u16,
@@ -272,10 +274,10 @@ mod tests {
             Err(WireError::UnknownLane(2))
         );
         bytes[16] = 1;
-        bytes[17] = 6;
+        bytes[17] = 10;
         assert_eq!(
             SessionHeader::decode(&bytes),
-            Err(WireError::ReservedBits(4))
+            Err(WireError::ReservedBits(8))
         );
     }
 
@@ -289,7 +291,7 @@ mod tests {
                 *byte = lane % 4;
             }
             if let Some(byte) = bytes.get_mut(17) {
-                *byte %= 5;
+                *byte %= 9;
             }
             if let Ok(header) = SessionHeader::decode(&bytes) {
                 prop_assert_eq!(&header.encode()[..], &bytes[..SESSION_HEADER_LEN]);

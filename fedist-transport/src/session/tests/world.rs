@@ -47,7 +47,7 @@ pub(super) struct Side {
     pub(super) reported: BTreeSet<u32>,
     pub(super) ends: Vec<EndReason>,
     opened: bool,
-    /// The epoch that the side speaks for, and when a frame to it last arrived.
+    /// The epoch that the side speaks for, and when a frame of the present epochs last arrived.
     epoch: u64,
     heard: Micros,
     /// Last (life of sender, id) that each receiver has got in this life of the side.
@@ -148,7 +148,8 @@ impl World {
             self.wire.pop();
             let (to, payload) = self.cargo.remove(&number).expect("each frame has a cargo");
             let header = SessionHeader::decode(&payload).expect("sessions send proper frames");
-            if header.peer_epoch == self.sides[to].epoch {
+            let present = [header.epoch, header.peer_epoch];
+            if present == [self.sides[1 - to].epoch, self.sides[to].epoch] {
                 self.sides[to].heard = self.now;
             }
             self.sides[to].session.handle_frame(self.now, payload);

@@ -1,0 +1,164 @@
+//! Loss, cuts and dying relays under traffic: nothing lost, nothing twice, everything in order.
+
+use std::time::Duration;
+
+use fedist_actors::{Node, PidSend};
+use fedist_registry::RegionPid;
+use fedist_transport::memory::MemoryNet;
+
+use crate::support::*;
+
+/// A diamond: 4 and 5 below the hubs 2 and 3, each linked to both hubs.
+async fn diamond(net: &MemoryNet) -> Vec<Node> {
+    net.default_latency(Duration::from_millis(2));
+    let root = root(net).start().await.unwrap();
+    let left = below(net, 1, 2).start().await.unwrap();
+    let right = below(net, 1, 3).start().await.unwrap();
+    let source = below(net, 2, 4).link(id(3)).start().await.unwrap();
+    let target = below(net, 3, 5).link(id(2)).start().await.unwrap();
+    let nodes = vec![root, left, right, source, target];
+    routed(&nodes).await;
+    nodes
+}
+
+async fn send_numbered(from: &Node, to: RegionPid, count: u64, mut between: impl FnMut(u64)) {
+    for number in 0..count {
+        to.tell(from, Note(number)).await.unwrap();
+        if number % 50 == 0 {
+            between(number);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+async fn arrives_in_order(from: &Node, to: RegionPid, count: u64) {
+    eventually("everything has come", || async {
+        to.send(from, Notes).await.is_ok_and(|notes| notes.len() as u64 >= count)
+    })
+    .await;
+    let notes = to.send(from, Notes).await.unwrap();
+    assert!(notes.iter().copied().eq(0..count), "lost, doubled or out of order");
+}
+
+#[test]
+fn frames_lost_on_every_link_are_sent_again() {
+    run(async {
+        let net = MemoryNet::new(30);
+        let nodes = diamond(&net).await;
+        for (a, b) in [(1, 2), (1, 3), (2, 4), (3, 4), (2, 5), (3, 5)] {
+            net.set_loss(id(a), id(b), 0.05);
+            net.set_loss(id(b), id(a), 0.05);
+        }
+        let pid = notebook(&nodes[4]);
+        send_numbered(&nodes[3], pid, 3_000, |_| {}).await;
+        arrives_in_order(&nodes[3], pid, 3_000).await;
+        let lossy = nodes[3].status().await.unwrap();
+        let session = lossy.sessions.iter().find(|session| session.peer == id(5)).unwrap();
+        assert!(session.retransmitted > 0, "the loss was real");
+        assert_eq!(session.accepted, session.delivered + session.dropped + session.in_flight, "C10");
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn a_cut_in_the_middle_of_traffic_moves_it_to_another_route() {
+    run(async {
+        let net = MemoryNet::new(31);
+        let nodes = diamond(&net).await;
+        let pid = notebook(&nodes[4]);
+        let mut cut = None;
+        send_numbered(&nodes[3], pid, 4_000, |number| {
+            if number == 2_000 {
+                let first = nodes[3].view().routes.get(id(5)).unwrap().next_hop().unwrap();
+                net.isolate(first);
+                cut = Some(first);
+            }
+        })
+        .await;
+        arrives_in_order(&nodes[3], pid, 4_000).await;
+        let now = nodes[3].view().routes.get(id(5)).unwrap().next_hop();
+        assert_ne!(now, cut, "the route avoids the region that was cut off");
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn relays_that_panic_under_traffic_are_restarted_and_lose_nothing() {
+    run(async {
+        let net = MemoryNet::new(32);
+        let nodes = diamond(&net).await;
+        let pid = notebook(&nodes[4]);
+        let (source, hubs) = (nodes[3].clone(), [nodes[1].clone(), nodes[2].clone()]);
+        let traffic = async {
+            send_numbered(&source, pid, 4_000, |_| {}).await;
+        };
+        let crashes = async {
+            let mut crashed = 0;
+            for round in 0..20 {
+                for hub in &hubs {
+                    crashed += u32::from(hub.danger_crash_relay(id(4 + round % 2)).await);
+                }
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+            crashed
+        };
+        let ((), crashed) = tokio::join!(traffic, crashes);
+        assert!(crashed > 0, "relays did crash");
+        arrives_in_order(&nodes[3], pid, 4_000).await;
+        let status = nodes[1].status().await.unwrap();
+        assert!(status.counters.get("relays_panicked").is_some_and(|count| *count > 0));
+        eventually("the links are back", || async {
+            nodes[3].status().await.unwrap().links.len() == 2
+        })
+        .await;
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn an_outage_shorter_than_the_session_timeout_loses_nothing() {
+    run(async {
+        let net = MemoryNet::new(33);
+        let nodes = chain(&net, 2).await;
+        let pid = notebook(&nodes[1]);
+        pid.tell(&nodes[0], Note(0)).await.unwrap();
+        eventually("the first has come", || async {
+            pid.send(&nodes[0], Notes).await.is_ok_and(|notes| notes.len() == 1)
+        })
+        .await;
+        net.cut(id(1), id(2));
+        for number in 1..1_000 {
+            pid.tell(&nodes[0], Note(number)).await.unwrap();
+        }
+        eventually("the link is seen as down", || async {
+            nodes[0].status().await.unwrap().links.is_empty()
+        })
+        .await;
+        net.heal(id(1), id(2));
+        arrives_in_order(&nodes[0], pid, 1_000).await;
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn a_region_that_restarts_ends_its_old_session_and_starts_a_new_one() {
+    run(async {
+        let net = MemoryNet::new(34);
+        let first = root(&net).start().await.unwrap();
+        let second = below(&net, 1, 2).start().await.unwrap();
+        routed(&[first.clone(), second.clone()]).await;
+        let old = notebook(&second);
+        old.tell(&first, Note(1)).await.unwrap();
+        assert_eq!(old.send(&first, Notes).await.unwrap(), [1]);
+        net.crash(id(2));
+        let again = below(&net, 1, 2).boot(2).start().await.unwrap();
+        let new = notebook(&again);
+        eventually("the new life answers", || async {
+            new.send(&first, Notes).deadline(Duration::from_secs(1)).await.is_ok()
+        })
+        .await;
+        new.tell(&first, Note(2)).await.unwrap();
+        assert_eq!(new.send(&first, Notes).await.unwrap(), [2]);
+        stop(&[first, again]).await;
+    });
+}

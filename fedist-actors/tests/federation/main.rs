@@ -1,0 +1,8 @@
+//! Whole federations in one process: over the seeded memory fabric, and over real QUIC.
+
+mod addressing;
+mod faults;
+mod membership;
+mod monitors;
+mod support;
+mod tasks;
