@@ -732,6 +732,10 @@ impl Node {
 }
 
 impl Drop for Node {
+    #[allow(
+        clippy::print_stderr,
+        reason = "the test harness shows it where the test failed"
+    )]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

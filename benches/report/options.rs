@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 pub(crate) const HELP: &str = "\
 cargo bench --bench report -- [--quick] [--only NAME] [--rounds N] [--mtu BYTES] [--json]
-  --quick       3 rounds of 0.4 s instead of 7 of 1.5 s
+  --quick       3 rounds of 0.4 s instead of 5 of 1.5 s
   --only NAME   works whose name contains NAME; may be repeated
   --rounds N    rounds of floor and FeDist, alternating
   --mtu BYTES   largest UDP payload that both sides try; default 1452
@@ -58,7 +58,7 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
     }
     let mut options = Options {
         works: Vec::new(),
-        rounds: 7,
+        rounds: 5,
         span: Duration::from_millis(1500),
         mtu: 1452,
         json: false,

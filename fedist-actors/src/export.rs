@@ -3,10 +3,10 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use actix::{Actor, Addr, Handler, dev::ToEnvelope};
-use fedist_registry::{AllocError, RegionPid};
+use fedist_registry::RegionPid;
 
 use crate::{
-    LocalAddr, Node, WireMessage,
+    LocalAddr, Node, SpawnError, WireMessage,
     inlet::{ActorInlet, Inlet, Mailbox, TypedInlet},
     message::wire_type,
     process::Process,
@@ -55,7 +55,7 @@ pub enum ExportError {
     },
     /// No pid could be given to a plain actix actor.
     #[error(transparent)]
-    Ids(#[from] AllocError),
+    Spawn(#[from] SpawnError),
 }
 
 /// What can be exported: an actor spawned by the node, or any plain actix `Addr`.
@@ -78,7 +78,7 @@ impl<A: Actor> Exportable<A> for LocalAddr<A> {
 /// second (actix does not tell), and its panics show as `Normal`; spawn by the node where that matters.
 impl<A: Actor> Exportable<A> for Addr<A> {
     fn export_at(&self, node: &Node) -> Export<A> {
-        let pid = node.inner().ids.next().map_err(ExportError::Ids).map(|local| {
+        let pid = node.next_local().map_err(ExportError::Spawn).map(|local| {
             let pid = RegionPid::new(node.region(), local);
             let weak = self.downgrade();
             let process = Process::new(pid, Some(Box::new(self.clone())))

@@ -11,7 +11,7 @@ use std::{
 
 use actix::{Actor, Addr, Context, Recipient, dev::channel};
 use actix_rt::ArbiterHandle;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use dashmap::DashMap;
 use fedist_registry::{
@@ -50,7 +50,8 @@ pub(crate) struct NodeInner {
     pub(crate) max_message: usize,
     pub(crate) mailbox_capacity: usize,
     pub(crate) clock: Clock,
-    pub(crate) ids: IdAllocator,
+    /// `None` once the node has stopped, so that the data directory is free although handles live on.
+    pub(crate) ids: ArcSwapOption<IdAllocator>,
     pub(crate) processes: ProcessTable,
     pub(crate) outbound: mpsc::UnboundedSender<Outbound>,
     pub(crate) gates: Gates,
@@ -227,7 +228,7 @@ impl Node {
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + Send + 'static,
     {
-        let local = self.0.ids.next()?;
+        let local = self.next_local()?;
         self.spawn_at(local, make)
     }
 
@@ -255,7 +256,7 @@ impl Node {
     where
         A: Actor<Context = Context<A>>,
     {
-        let local = self.0.ids.next()?;
+        let local = self.next_local()?;
         self.spawn_here_at(local, move |_| actor)
     }
 
@@ -328,6 +329,14 @@ impl Node {
     pub(crate) fn end_all_actors(&self) {
         for pid in self.0.processes.application() {
             self.shut_down(pid);
+        }
+    }
+
+    /// A local id that was never given before and never will be again (C1).
+    pub(crate) fn next_local(&self) -> Result<LocalId, SpawnError> {
+        match &*self.0.ids.load() {
+            Some(ids) => Ok(ids.next()?),
+            None => Err(SpawnError::Stopped),
         }
     }
 

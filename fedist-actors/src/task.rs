@@ -375,9 +375,8 @@ impl Node {
     fn run_task(&self, start: StartTask) -> Result<RegionPid, StartTaskError> {
         let inner = self.inner();
         let runner = inner.tasks.table.find(&start.name, start.version)?;
-        let local = inner
-            .ids
-            .next()
+        let local = self
+            .next_local()
             .map_err(|error| StartTaskError::NoPid(error.to_string()))?;
         let pid = RegionPid::new(self.region(), local);
         let caller = start.origin.region().unwrap_or(self.region());

@@ -16,7 +16,7 @@ use super::{
     exit::{Exit, Failure},
     say, say_json,
     table::millis,
-    target::{self, Target},
+    target::{Names, Target},
 };
 
 /// The arguments of `fedist ping`.
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &PingArgs) -> anyhow::Result<ExitCode> {
             Exit::Network,
             format!(
                 "no answer from region {} (to any of {} pings): {}",
-                target::labelled(region, &status),
+                Names::of(&status).label(region),
                 outcome.sent,
                 outcome.last_loss.as_deref().unwrap_or("no reason given")
             ),
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &PingArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn measure(client: &mut Client, of: PingOf, args: &PingArgs) -> Result<Outcome, Failure> {
+fn measure(client: &mut Client, of: PingOf, args: &PingArgs) -> anyhow::Result<Outcome> {
     let interval = Duration::from_millis(u64::from(args.interval_ms.get()));
     let mut outcome = Outcome::default();
     for _ in 0..args.count.get() {
@@ -108,6 +108,9 @@ fn measure(client: &mut Client, of: PingOf, args: &PingArgs) -> Result<Outcome, 
                 }
             }
             Pinged::Lost { reason, lasting } => {
+                if !args.admin.json {
+                    say(&format!("ping {}: {reason}\n", outcome.sent))?;
+                }
                 outcome.last_loss = Some(reason);
                 if lasting {
                     break;
@@ -145,7 +148,6 @@ impl Outcome {
         route: Option<&RouteStatus>,
         status: &NodeStatus,
     ) -> serde_json::Value {
-        let name = status.regions.iter().find(|held| held.id == region);
         let rtt = self.percentile(0).map(|min| {
             json!({
                 "min": min,
@@ -158,7 +160,7 @@ impl Outcome {
             "target": args.target.to_string(),
             "from": status.region,
             "region": region,
-            "name": name.map(|region| &region.name),
+            "name": Names::of(status).get(region),
             "path": route.map(|route| &route.path),
             "cost_ms": route.map(|route| route.cost_ms),
             "sent": self.sent,
@@ -179,13 +181,14 @@ impl Outcome {
         route: Option<&RouteStatus>,
         status: &NodeStatus,
     ) -> String {
+        let names = Names::of(status);
         let path = match route {
             _ if region == status.region => {
-                format!("{}, this node itself", target::labelled(region, status))
+                format!("{}, this node itself", names.label(region))
             }
             Some(route) => format!(
                 "{} (cost one way {})",
-                target::path(&route.path, status),
+                names.path(&route.path),
                 millis(Some(route.cost_ms))
             ),
             None => "no route now".to_owned(),

@@ -1,8 +1,11 @@
 //! `fedist regions`: the tree of regions, as a node's copy of the registry has it.
 
-use std::process::ExitCode;
+use std::{
+    collections::{HashMap, HashSet},
+    process::ExitCode,
+};
 
-use fedist::{NodeStatus, RegionId, RegionStatus};
+use fedist::{NodeStatus, RegionId, RegionStatus, RouteStatus};
 use serde_json::json;
 
 use super::{
@@ -33,9 +36,15 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
 
 fn render(status: &NodeStatus) -> String {
     let mut table = Table::new(&["NAME", "#REGION", "STATUS", "REACHED", "#COST", "ADDRESS"]);
+    let routes: HashMap<RegionId, &RouteStatus> = status
+        .routes
+        .iter()
+        .map(|route| (route.to, route))
+        .collect();
+    let links: HashSet<RegionId> = status.links.iter().map(|link| link.peer).collect();
     for (indent, region) in tree(&status.regions) {
-        let route = status.routes.iter().find(|route| route.to == region.id);
-        let linked = status.links.iter().any(|link| link.peer == region.id);
+        let route = routes.get(&region.id);
+        let linked = links.contains(&region.id);
         let reached = match (region.id == status.region, linked, route) {
             (true, _, _) => "here".to_owned(),
             (_, true, _) if region.reachable => "by link".to_owned(),
@@ -75,45 +84,43 @@ fn render(status: &NodeStatus) -> String {
 /// Every region once, children below their parents with what is to be drawn before their names.
 /// A region whose parent is not in the list (or that is its own ancestor) stands at the top.
 fn tree(regions: &[RegionStatus]) -> Vec<(String, &RegionStatus)> {
-    let known = |id: RegionId| regions.iter().any(|region| region.id == id);
-    let roots = regions
-        .iter()
-        .filter(|r| r.parent.is_none_or(|parent| !known(parent)));
-    let mut drawn = Vec::new();
-    for root in roots {
-        branch(regions, root, String::new(), String::new(), &mut drawn);
-    }
+    let known: HashSet<RegionId> = regions.iter().map(|region| region.id).collect();
+    let parent = |region: &RegionStatus| region.parent.filter(|parent| known.contains(parent));
+    let mut children: HashMap<RegionId, Vec<&RegionStatus>> = HashMap::new();
     for region in regions {
-        if !drawn.iter().any(|(_, held)| held.id == region.id) {
-            drawn.push((String::new(), region));
+        if let Some(parent) = parent(region) {
+            children.entry(parent).or_default().push(region);
         }
     }
+    let mut drawn = Vec::with_capacity(regions.len());
+    let roots = regions.iter().filter(|region| parent(region).is_none());
+    // Regions still to be drawn, the next one last: what stands before its name, and before its children.
+    let mut open: Vec<(String, String, &RegionStatus)> = roots
+        .rev()
+        .map(|root| (String::new(), String::new(), root))
+        .collect();
+    while let Some((before, below, region)) = open.pop() {
+        drawn.push((before, region));
+        let offspring = children.remove(&region.id).unwrap_or_default();
+        let deeper = below.chars().count() < MAX_INDENT;
+        for (at, child) in offspring.into_iter().rev().enumerate() {
+            let (turn, pass) = match (deeper, at) {
+                (false, _) => ("", ""),
+                (true, 0) => ("└─ ", "   "),
+                (true, _) => ("├─ ", "│  "),
+            };
+            open.push((format!("{below}{turn}"), format!("{below}{pass}"), child));
+        }
+    }
+    // What is left are children of one another; the registry lets no such thing in.
+    let mut circling: Vec<&RegionStatus> = children.into_values().flatten().collect();
+    circling.sort_unstable_by_key(|region| region.id);
+    drawn.extend(circling.into_iter().map(|region| (String::new(), region)));
     drawn
 }
 
-fn branch<'a>(
-    regions: &'a [RegionStatus],
-    region: &'a RegionStatus,
-    own: String,
-    below: String,
-    drawn: &mut Vec<(String, &'a RegionStatus)>,
-) {
-    drawn.push((own, region));
-    let children: Vec<&RegionStatus> = regions
-        .iter()
-        .filter(|child| child.parent == Some(region.id))
-        .collect();
-    let last = children.len().saturating_sub(1);
-    for (at, child) in children.into_iter().enumerate() {
-        let (turn, pass) = if at == last {
-            ("└─ ", "   ")
-        } else {
-            ("├─ ", "│  ")
-        };
-        let (own, below) = (format!("{below}{turn}"), format!("{below}{pass}"));
-        branch(regions, child, own, below, drawn);
-    }
-}
+/// Regions below this many columns are drawn no deeper.
+const MAX_INDENT: usize = 60;
 
 #[cfg(test)]
 mod tests {
@@ -162,5 +169,15 @@ mod tests {
             &["r3", "r1", "r2"],
         );
         check(&[], &[]);
+        let chain: Vec<RegionStatus> = (1..5000)
+            .map(|id| region(id, (id > 1).then(|| id - 1)))
+            .collect();
+        let drawn = tree(&chain);
+        assert_eq!(drawn.len(), chain.len());
+        assert!(
+            drawn
+                .iter()
+                .all(|(indent, _)| indent.chars().count() <= MAX_INDENT)
+        );
     }
 }

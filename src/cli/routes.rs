@@ -11,7 +11,7 @@ use super::{
     exit::{Exit, Failure},
     say, say_json,
     table::{Table, millis},
-    target::{self, RegionRef},
+    target::{Names, RegionRef},
 };
 
 /// The arguments of `fedist routes`.
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RoutesArgs) -> anyhow::Result<ExitCode> {
                 Exit::Network,
                 format!(
                     "no route to region {} (from region {}); no chain of links leads there now; check `fedist links` on both and try again",
-                    target::labelled(to, &status),
+                    Names::of(&status).label(to),
                     status.region
                 ),
             )
@@ -59,22 +59,22 @@ pub(crate) fn run(args: &RoutesArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn render(status: &NodeStatus, routes: &[&RouteStatus]) -> String {
+    let names = Names::of(status);
     let mut table = Table::new(&["#REGION", "NAME", "#COST", "#HOPS", "PATH"]);
     for route in routes {
-        let name = status.regions.iter().find(|region| region.id == route.to);
         table.row([
             route.to.to_string(),
-            name.map_or_else(String::new, |region| region.name.clone()),
+            names.get(route.to).unwrap_or_default().to_owned(),
             millis(Some(route.cost_ms)),
             route.path.len().saturating_sub(1).to_string(),
-            target::path(&route.path, status),
+            names.path(&route.path),
         ]);
     }
     let cut_off: Vec<String> = status
         .regions
         .iter()
         .filter(|region| !region.reachable && region.id != status.region)
-        .map(|region| target::labelled(region.id, status))
+        .map(|region| names.label(region.id))
         .collect();
     let missing = match cut_off.is_empty() {
         true => String::new(),

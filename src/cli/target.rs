@@ -1,9 +1,9 @@
 //! How the command line names a region or an actor.
 
-use std::{fmt, str::FromStr};
+use std::{collections::HashMap, fmt, str::FromStr};
 
 use fedist::{
-    NodeStatus, RegionId, RegionPid,
+    NodeStatus, RegionId, RegionPid, RegionStatus,
     registry::{IdError, RegionName, RegionNameError},
 };
 
@@ -97,18 +97,33 @@ impl fmt::Display for Target {
     }
 }
 
-/// `2 eu-west`, or the number alone for a region that the registry copy does not have.
-pub(crate) fn labelled(id: RegionId, status: &NodeStatus) -> String {
-    match status.regions.iter().find(|region| region.id == id) {
-        Some(region) => format!("{id} {}", region.name),
-        None => id.to_string(),
-    }
-}
+/// The names of the regions that a node knows, to be said beside their numbers.
+pub(crate) struct Names<'a>(HashMap<RegionId, &'a str>);
 
-/// A path with numbers and names, in the order of travel.
-pub(crate) fn path(ids: &[RegionId], status: &NodeStatus) -> String {
-    let stops: Vec<String> = ids.iter().map(|id| labelled(*id, status)).collect();
-    stops.join(" → ")
+impl<'a> Names<'a> {
+    pub(crate) fn of(status: &'a NodeStatus) -> Self {
+        let name = |region: &'a RegionStatus| (region.id, region.name.as_str());
+        Self(status.regions.iter().map(name).collect())
+    }
+
+    /// The name; none for a region that the registry copy does not have.
+    pub(crate) fn get(&self, id: RegionId) -> Option<&'a str> {
+        self.0.get(&id).copied()
+    }
+
+    /// `2 eu-west`, or the number alone.
+    pub(crate) fn label(&self, id: RegionId) -> String {
+        match self.get(id) {
+            Some(name) => format!("{id} {name}"),
+            None => id.to_string(),
+        }
+    }
+
+    /// A path with numbers and names, in the order of travel.
+    pub(crate) fn path(&self, ids: &[RegionId]) -> String {
+        let stops: Vec<String> = ids.iter().map(|id| self.label(*id)).collect();
+        stops.join(" → ")
+    }
 }
 
 #[cfg(test)]

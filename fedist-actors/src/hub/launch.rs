@@ -14,7 +14,7 @@ use std::{
 };
 
 use actix_rt::{Arbiter, System};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
     IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, Registry, RelayDelay, RouteTable, Store,
     VolatileBlocks, service,
@@ -69,13 +69,17 @@ impl Launch {
             .name(name)
             .spawn(move || {
                 let system = System::new();
-                system.block_on(self.run());
+                let end = system.block_on(self.run());
+                // With the system go the actors, and with them the last holders of the data directory.
+                drop(system);
+                end.tell();
             })
             .map(drop)
             .map_err(|error| StartError::Thread(error.to_string()))
     }
 
-    async fn run(mut self) {
+    /// Runs the node to its end; gives back who is to be told of it.
+    async fn run(mut self) -> End {
         let (replace, _) = oneshot::channel();
         let mut done = std::mem::replace(&mut self.done, replace);
         let timeout = self.config.join_timeout;
@@ -83,8 +87,7 @@ impl Launch {
         let running = match self.set_up() {
             Ok(running) => running,
             Err(error) => {
-                let _ = done.send(Err(error));
-                return;
+                return End::failed(done, error);
             }
         };
         let Running {
@@ -105,17 +108,24 @@ impl Launch {
                     answer => answer,
                 },
             }),
-            () = done.closed() => return,
+            () = done.closed() => Err(StartError::Thread("nobody waits for the start any more".to_owned())),
         };
-        let failed = outcome.is_err();
-        let told = done.send(outcome.map(|()| node.clone()));
-        if !failed && told.is_ok() {
-            stop.notified().await;
-        }
+        let failure = match outcome {
+            Err(error) => Some((done, error)),
+            Ok(()) => {
+                if done.send(Ok(node.clone())).is_ok() {
+                    stop.notified().await;
+                }
+                None
+            }
+        };
         shut_down(&node, &core, &fabric).await;
         for arbiter in arbiters {
             arbiter.stop();
         }
+        node.inner().ids.store(None);
+        let stopped = std::mem::take(&mut core.borrow_mut().stopped);
+        End { stopped, failure }
     }
 
     fn set_up(self) -> Result<Running, StartError> {
@@ -153,7 +163,7 @@ impl Launch {
             max_message: self.max_message,
             mailbox_capacity: self.mailbox_capacity,
             clock: Clock::start(),
-            ids,
+            ids: ArcSwapOption::from_pointee(ids),
             processes: ProcessTable::default(),
             outbound,
             gates: Gates::new(GATE_BYTES),
@@ -307,6 +317,33 @@ impl Launch {
     }
 }
 
+type Done = oneshot::Sender<Result<Node, StartError>>;
+
+/// Who waits for the end of a node, or of its failed start.
+#[derive(Default)]
+struct End {
+    stopped: Vec<oneshot::Sender<()>>,
+    failure: Option<(Done, StartError)>,
+}
+
+impl End {
+    fn failed(done: Done, error: StartError) -> Self {
+        Self {
+            failure: Some((done, error)),
+            ..Self::default()
+        }
+    }
+
+    fn tell(self) {
+        if let Some((done, error)) = self.failure {
+            let _ = done.send(Err(error));
+        }
+        for waiter in self.stopped {
+            let _ = waiter.send(());
+        }
+    }
+}
+
 struct Running {
     node: Node,
     core: CoreRef,
@@ -398,8 +435,4 @@ async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
     core.borrow_mut().send_goodbyes();
     tokio::time::sleep(LINGER).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), fabric.close()).await;
-    let waiting = std::mem::take(&mut core.borrow_mut().stopped);
-    for waiter in waiting {
-        let _ = waiter.send(());
-    }
 }

@@ -17,8 +17,8 @@ pub(super) enum Verdict {
     Current,
     /// The first frame of the peer: take its epoch, keep everything.
     Adopt,
-    /// The peer has a new epoch in which it took ours as new: what it knew of us is gone, what we
-    /// have sent in our epoch has not been delivered.
+    /// The peer has a new epoch and has not ended our present one, so it has never had it as its
+    /// peer's before: what we have sent in it has not been delivered, and may stay.
     Switch,
     /// The peer has a new epoch, so the conversation with its old one is over.
     Reset {
@@ -48,7 +48,11 @@ pub(super) enum PeerView {
 
 impl Epochs {
     pub(super) fn new(boot: u32) -> Self {
-        Self { own: u64::from(boot) << 32 | 1, remote: None, floor: 0 }
+        Self {
+            own: u64::from(boot) << 32 | 1,
+            remote: None,
+            floor: 0,
+        }
     }
 
     pub(super) fn own(&self) -> u64 {
@@ -103,7 +107,7 @@ impl Epochs {
             (None, _) => Verdict::Adopt,
             (Some(remote), PeerView::Past) if epoch == remote => Verdict::Stale,
             (Some(remote), _) if epoch == remote => Verdict::Current,
-            (Some(_), PeerView::Present) if untouched && !restarted => Verdict::Switch,
+            (Some(_), _) if untouched && !restarted => Verdict::Switch,
             (Some(_), _) => Verdict::Reset { restarted },
         }
     }
@@ -153,7 +157,10 @@ mod tests {
         assert_eq!(fresh.judge(PEER, PeerView::Present, true), Verdict::Adopt);
         assert_eq!(fresh.judge(PEER, PeerView::Past, true), Verdict::Stale);
         assert_eq!(fresh.judge(PEER, PeerView::Future, true), Verdict::Future);
-        assert_eq!(fresh.judge(PEER, PeerView::Over, true), Verdict::Reset { restarted: false });
+        assert_eq!(
+            fresh.judge(PEER, PeerView::Over, true),
+            Verdict::Reset { restarted: false }
+        );
     }
 
     #[test]
@@ -168,10 +175,21 @@ mod tests {
             (PEER - 1, PeerView::Over, true, Verdict::Stale),
             (PEER + 1, PeerView::Present, true, Verdict::Switch),
             (PEER + 1, PeerView::Present, false, reset),
-            (PEER + 1, PeerView::Opening, true, reset),
-            (PEER + 1, PeerView::Past, true, reset),
+            (PEER + 1, PeerView::Opening, true, Verdict::Switch),
+            (PEER + 1, PeerView::Past, true, Verdict::Switch),
             (PEER + 1, PeerView::Over, true, reset),
-            (PEER + (1 << 32), PeerView::Present, true, Verdict::Reset { restarted: true }),
+            (
+                PEER + (1 << 32),
+                PeerView::Present,
+                true,
+                Verdict::Reset { restarted: true },
+            ),
+            (
+                PEER + (1 << 32),
+                PeerView::Past,
+                true,
+                Verdict::Reset { restarted: true },
+            ),
             (PEER + 1, PeerView::Future, true, Verdict::Future),
         ];
         for (epoch, view, untouched, verdict) in cases {
@@ -189,6 +207,9 @@ mod tests {
         assert_eq!(epochs.peer_fields(), (PEER, FLAG_OVER));
         assert_eq!(epochs.judge(PEER, PeerView::Opening, true), Verdict::Stale);
         assert_eq!(epochs.judge(PEER, PeerView::Present, true), Verdict::Stale);
-        assert_eq!(epochs.judge(PEER + 1, PeerView::Opening, true), Verdict::Adopt);
+        assert_eq!(
+            epochs.judge(PEER + 1, PeerView::Opening, true),
+            Verdict::Adopt
+        );
     }
 }

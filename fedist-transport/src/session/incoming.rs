@@ -85,13 +85,18 @@ impl Session {
                 self.forget_received();
                 self.note_end(EndReason::PeerReset, Vec::new());
                 self.open(now, header.epoch);
-                true
+                self.ack_now = true;
+                view != PeerView::Past
             }
             Verdict::Reset { restarted } => {
-                self.end(if restarted { EndReason::PeerRestarted } else { EndReason::PeerReset });
+                self.end(if restarted {
+                    EndReason::PeerRestarted
+                } else {
+                    EndReason::PeerReset
+                });
                 self.open(now, header.epoch);
                 self.ack_now = true;
-                // Our epoch has just changed: only a frame that opens is meant for the new one.
+                // Our epoch has just changed: only a frame that opens is not meant for the old one.
                 matches!(view, PeerView::Opening | PeerView::Over)
             }
             Verdict::Stale => {
@@ -110,7 +115,8 @@ impl Session {
         self.epochs.adopt(epoch);
         self.opened = true;
         self.timers.heard(now);
-        self.events.push_back(SessionEvent::Opened { peer_epoch: epoch });
+        self.events
+            .push_back(SessionEvent::Opened { peer_epoch: epoch });
     }
 
     fn take_acks(&mut self, now: Micros, header: &SessionHeader) {
@@ -126,7 +132,8 @@ impl Session {
         }
         if bytes > 0 {
             self.stats.acked += u64::from(records);
-            self.events.push_back(SessionEvent::Acked { records, bytes });
+            self.events
+                .push_back(SessionEvent::Acked { records, bytes });
             self.after_ack();
         }
     }
@@ -181,14 +188,16 @@ impl Session {
 
     fn deliver(&mut self, content: Bytes) {
         if !Fragment::is_fragment(&content) {
-            self.events.push_back(SessionEvent::Deliver { records: content });
+            self.events
+                .push_back(SessionEvent::Deliver { records: content });
             return;
         }
         let whole = Fragment::decode(content)
             .and_then(|fragment| self.reassembly.take(fragment, self.config.max_message));
         match whole {
             Ok(Some((header, body))) => {
-                self.events.push_back(SessionEvent::DeliverLarge { header, body });
+                self.events
+                    .push_back(SessionEvent::DeliverLarge { header, body });
             }
             Ok(None) => {}
             Err(_) => self.stats.malformed_frames += 1,
@@ -203,7 +212,9 @@ fn split(mut payload: Bytes) -> Result<(SessionHeader, Bytes), WireError> {
     payload.advance(SESSION_HEADER_LEN);
     if Fragment::is_fragment(&payload) {
         if header.lane != Some(Lane::Bulk) || header.record_count != 1 {
-            return Err(WireError::Inconsistent("a fragment travels alone, on the bulk lane"));
+            return Err(WireError::Inconsistent(
+                "a fragment travels alone, on the bulk lane",
+            ));
         }
         Fragment::decode(payload.clone())?;
     } else {

@@ -124,7 +124,11 @@ impl LaneTx {
                 content.put_slice(&head);
             }
             content.put_slice(now);
-            let pieces = if last { Pieces::Last(Box::new(*header)) } else { Pieces::Part };
+            let pieces = if last {
+                Pieces::Last(Box::new(*header))
+            } else {
+                Pieces::Part
+            };
             self.enqueue(content.freeze(), 1, barrier, pieces);
             rest = later;
             first = false;
@@ -172,7 +176,11 @@ impl LaneTx {
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
-        let open = if self.open.is_empty() { 0 } else { self.open.len() + FRAME_OVERHEAD };
+        let open = if self.open.is_empty() {
+            0
+        } else {
+            self.open.len() + FRAME_OVERHEAD
+        };
         self.waiting_cost + open
     }
 
@@ -263,7 +271,9 @@ impl LaneTx {
         let mut done = Acked::default();
         let mut progress = ack.delivered > self.acked;
         while self.acked < ack.delivered {
-            let Some(frame) = self.frames.pop_front() else { break };
+            let Some(frame) = self.frames.pop_front() else {
+                break;
+            };
             self.acked += 1;
             self.sent -= 1;
             self.sent_cost -= frame.cost();
@@ -325,7 +335,10 @@ impl LaneTx {
                 Pieces::Last(header) => undelivered.push(*header),
             }
         }
-        *self = Self { open: std::mem::take(&mut self.open), ..Self::default() };
+        *self = Self {
+            open: std::mem::take(&mut self.open),
+            ..Self::default()
+        };
     }
 
     fn enqueue(&mut self, content: Bytes, count: u16, barrier: u64, pieces: Pieces) {
@@ -347,7 +360,11 @@ impl LaneTx {
     /// The frame `seq` if it was sent and is not acknowledged.
     fn sent_frame(&mut self, seq: u64) -> Option<&mut Frame> {
         let place = usize::try_from(seq.checked_sub(self.acked + 1)?).ok()?;
-        if place < self.sent { self.frames.get_mut(place) } else { None }
+        if place < self.sent {
+            self.frames.get_mut(place)
+        } else {
+            None
+        }
     }
 
     fn send_again(&mut self, seq: u64, now: Micros) -> Option<Outgoing> {
@@ -370,7 +387,9 @@ impl LaneTx {
             if place >= self.sent {
                 break;
             }
-            let Some(frame) = self.frames.get_mut(place) else { break };
+            let Some(frame) = self.frames.get_mut(place) else {
+                break;
+            };
             if !frame.received {
                 frame.received = true;
                 self.received += 1;
@@ -388,9 +407,13 @@ impl LaneTx {
     fn find_lost(&mut self, now: Micros, received: u64, round_trip: Micros) {
         let mut behind = received;
         for _ in 0..LOST_AFTER - 1 {
-            behind &= !(1_u64.checked_shl(behind.checked_ilog2().unwrap_or(0)).unwrap_or(0));
+            behind &= !(1_u64
+                .checked_shl(behind.checked_ilog2().unwrap_or(0))
+                .unwrap_or(0));
         }
-        let Some(third_last) = behind.checked_ilog2() else { return };
+        let Some(third_last) = behind.checked_ilog2() else {
+            return;
+        };
         let mut holes = !received & ((1_u64 << third_last) - 1);
         while holes != 0 {
             let place = holes.trailing_zeros() as usize;
@@ -399,7 +422,9 @@ impl LaneTx {
                 return;
             }
             let seq = self.acked + 1 + place as u64;
-            let Some(frame) = self.frames.get_mut(place) else { return };
+            let Some(frame) = self.frames.get_mut(place) else {
+                return;
+            };
             let due = frame.transmissions <= 1 || now - frame.sent_at >= round_trip;
             if due && !frame.received && !frame.queued_again {
                 frame.queued_again = true;
@@ -415,11 +440,17 @@ impl LaneTx {
         }
         let next = self.acked + 1;
         let end = next + self.sent as u64;
-        self.recovery = (self.sent > 0).then_some(Recovery { next, end, allowance });
+        self.recovery = (self.sent > 0).then_some(Recovery {
+            next,
+            end,
+            allowance,
+        });
     }
 
     fn pace_recovery(&mut self, acked_bytes: usize) {
-        let Some(recovery) = &mut self.recovery else { return };
+        let Some(recovery) = &mut self.recovery else {
+            return;
+        };
         if self.acked >= recovery.next {
             // The originals arrive: they were slow, not lost.
             self.recovery = None;
@@ -444,7 +475,12 @@ impl Frame {
     }
 
     fn outgoing(&self, seq: u64) -> Outgoing {
-        Outgoing { seq, barrier: self.barrier, count: self.count, content: self.content.clone() }
+        Outgoing {
+            seq,
+            barrier: self.barrier,
+            count: self.count,
+            content: self.content.clone(),
+        }
     }
 }
 

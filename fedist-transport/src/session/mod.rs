@@ -53,18 +53,23 @@
 //! | no `r`; `p < own` | the peer talks to what we have ended | dropped, answered |
 //! | `e = r`; `p` is 0, `own`, or over and `< own` | the conversation | the frame is taken |
 //! | `e = r`; `p < own` | sent before the peer learnt of our new epoch | dropped, answered |
-//! | `e > r`, same boot; `p = own`; nothing of ours acknowledged | *switch*: the peer ended its old epoch and then took ours as new, so nothing that we sent in it was delivered | the old conversation ends without loss: our frames stay, `e` is taken |
-//! | `e > r` otherwise, or `p = own` is over | *reset*: the peer has ended or restarted | we end, `e` is taken; the frame too unless `p` names an epoch that it talks to |
+//! | `e > r`, same boot; `own` is not over, nothing of ours acknowledged | *switch*: the peer has ended its old epoch without ever having known our present one | the old conversation ends without loss: our frames stay, `e` is taken; the frame too unless `p < own` |
+//! | `e > r` otherwise, or `p = own` is over | *reset*: the peer has ended the conversation or restarted | we end, `e` is taken; the frame too if it opens |
 //!
-//! A goodbye counts whatever its `p` is, unless `e` is over: this side ends. One that is over counts
-//! if there is no `r` and `p = own`: it answers what was sent to a side that has closed for good.
+//! Why a switch loses and doubles nothing: a side takes the epochs of its peer in growing order,
+//! and says in each frame which one it has or has ended last. A frame of a new epoch that does not
+//! say that `own` is over comes from a side that never had `own` in an older epoch, so it has
+//! delivered nothing of it there. Without the switch two sides that reset at the same moment would
+//! end each other's new epochs for ever.
+//!
+//! A goodbye counts whatever its `p` is, unless `e` is over: this side ends. One that is over
+//! counts if there is no `r` and `p = own`: it answers what was sent to a side that has closed.
 //!
 //! An answer is a frame without records that shows our epochs; the peer then finds itself in one
-//! of the rows above. The switch row keeps two sides from ending each other in turns: it applies
-//! when an opening of a former life of this node arrives late and makes it take an epoch that the
-//! peer is about to leave.
+//! of the rows above.
 //!
-//! Acknowledgements count only if `p = own`. Only such frames count as hearing from the peer.
+//! Acknowledgements count only if `p = own` and it is not over. Only such frames count as hearing
+//! from the peer.
 //!
 //! A side ends by itself when it has heard nothing for the session timeout while something waits:
 //! an unacknowledged record, or a watcher ([`set_watched`](Session::set_watched)). It then

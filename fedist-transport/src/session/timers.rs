@@ -21,6 +21,8 @@ pub(super) struct Timers {
     /// Showing a new epoch to a peer that has not answered it yet.
     announce_due: Option<Micros>,
     announcements_left: u32,
+    /// No end by silence before this: this side has been asleep itself.
+    grace_until: Micros,
 }
 
 impl Timers {
@@ -37,6 +39,7 @@ impl Timers {
             resend_due: None,
             announce_due: None,
             announcements_left: 0,
+            grace_until: Micros::ZERO,
         }
     }
 
@@ -83,7 +86,9 @@ impl Timers {
 
     /// Whether a frame to or from an ended epoch may be answered now.
     pub(super) fn may_answer(&mut self, now: Micros) -> bool {
-        let due = self.last_answer.is_none_or(|last| now - last >= ANSWER_EVERY);
+        let due = self
+            .last_answer
+            .is_none_or(|last| now - last >= ANSWER_EVERY);
         if due {
             self.last_answer = Some(now);
         }
@@ -92,16 +97,26 @@ impl Timers {
 }
 
 impl Session {
-    /// Does what is due at `now`. Early and late calls are harmless.
+    /// Does what is due at `now`. An early call does nothing. A very late one means that this node
+    /// was not running, and frames that came meanwhile may still wait to be handled: the session
+    /// then waits a little longer before it takes the peer's silence for an end.
     pub fn handle_timeout(&mut self, now: Micros) {
         if self.goodbye.is_some() {
             return;
+        }
+        let grace = Micros(self.config.session_timeout.0 / 8);
+        let due = self.poll_timeout().filter(|due| *due > Micros::ZERO);
+        if due.is_some_and(|due| now - due > grace) {
+            self.timers.grace_until = now + grace;
         }
         if std::mem::take(&mut self.timers.watch_begins) {
             self.timers.watched_since = now;
             self.timers.last_probe = Micros::ZERO;
         }
-        if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
+        if self
+            .silence_deadline()
+            .is_some_and(|deadline| now >= deadline)
+        {
             let silent_for = now - self.timers.last_heard;
             self.end(EndReason::TimedOut { silent_for });
             // The peer may still hear us, or hear us again, and believe all is well.
@@ -184,7 +199,8 @@ impl Session {
             self.ack_now = true;
         } else if self.stats.ends > 0 {
             self.probe_now = true;
-            self.timers.begin_announcing(now + Micros(self.config.session_timeout.0 / 4));
+            self.timers
+                .begin_announcing(now + Micros(self.config.session_timeout.0 / 4));
         }
     }
 
@@ -199,7 +215,8 @@ impl Session {
             (None, true) => self.timers.watched_since,
             (Some(waiting), true) => waiting.min(self.timers.watched_since),
         };
-        Some(self.timers.last_heard.max(since) + self.config.session_timeout)
+        let deadline = self.timers.last_heard.max(since) + self.config.session_timeout;
+        Some(deadline.max(self.timers.grace_until))
     }
 
     /// A watched peer is asked after a quarter of the timeout, and then every eighth.

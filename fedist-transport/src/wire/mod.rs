@@ -23,4 +23,6 @@ pub use hop_header::{
 };
 pub(crate) use record::check_records;
 pub use record::{Fragment, RecordHeader, RecordKind, Records, type_hash};
-pub use session_header::{Ack, FLAG_GOODBYE, FLAG_OVER, FLAG_PROBE, Lane, SESSION_HEADER_LEN, SessionHeader};
+pub use session_header::{
+    Ack, FLAG_GOODBYE, FLAG_OVER, FLAG_PROBE, Lane, SESSION_HEADER_LEN, SessionHeader,
+};

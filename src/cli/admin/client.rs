@@ -108,19 +108,8 @@ impl Client {
             token: self.token.reveal(),
             ask,
         };
-        let answer = self.exchange(&request, patience).map_err(|error| {
-            if timed_out(&error) {
-                return Failure::new(
-                    Exit::Network,
-                    format!(
-                        "node on data directory {} does not answer within {} s; it is overloaded or stopping; try again",
-                        self.data_dir.display(),
-                        patience.as_secs()
-                    ),
-                );
-            }
-            absent(&self.data_dir)
-        })?;
+        let answer = self.exchange(&request, patience);
+        let answer = answer.map_err(|error| self.unanswered(&error, patience))?;
         match answer {
             // The port may have gone to another program, or to a node with another token.
             Answer::Refused(reason) => Err(Failure::new(
@@ -134,6 +123,25 @@ impl Client {
         }
     }
 
+    fn unanswered(&self, error: &io::Error, patience: Duration) -> Failure {
+        let why = match error.kind() {
+            // Neither JSON nor the end: another program has the port of a node that was killed.
+            io::ErrorKind::InvalidData => return absent(&self.data_dir),
+            _ if timed_out(error) => format!(
+                "does not answer within {} s; it is overloaded or stopping",
+                patience.as_secs()
+            ),
+            _ => "closed the connection; it takes 16 at a time, or has just ended".to_owned(),
+        };
+        Failure::new(
+            Exit::Network,
+            format!(
+                "node on data directory {} {why}; try again",
+                self.data_dir.display()
+            ),
+        )
+    }
+
     fn exchange(&mut self, request: &Request, patience: Duration) -> io::Result<Answer> {
         let stream = self.stream.get_mut();
         stream.set_read_timeout(Some(patience))?;
@@ -145,7 +153,11 @@ impl Client {
         (&mut self.stream)
             .take(MAX_ANSWER)
             .read_until(b'\n', &mut line)?;
-        Ok(serde_json::from_slice(&line)?)
+        if line.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        serde_json::from_slice(&line)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) enum Answer {
         lasting: bool,
     },
     Stopping,
+    /// The node no longer answers for itself.
+    Gone,
     Refused(String),
 }
 

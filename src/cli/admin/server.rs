@@ -174,7 +174,7 @@ impl Room {
         match request.ask {
             Ask::Status => match self.node.status().await {
                 Some(status) => Answer::Status(Box::new(status)),
-                None => Answer::Refused("the node is stopping".to_owned()),
+                None => Answer::Gone,
             },
             Ask::Ping {
                 target,

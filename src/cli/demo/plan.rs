@@ -1,8 +1,8 @@
 //! The mesh of the demo: who is root, hub and leaf, who links to whom. Pure.
 //!
-//! Root and hubs are the most central places. A hub links to the root and to the nearest hub before
-//! it, a leaf to the nearest hub and to the nearest other of root and hubs. So there are about two
-//! links to a region, and any one of root and hubs can be lost without cutting off another region.
+//! Root and hubs are the most central places. A hub links to the root and to the two nearest hubs
+//! before it, a leaf to the nearest hub and to the nearest other of root and hubs. So there are about
+//! two links to a region, and any one of root and hubs can be lost without cutting off another region.
 
 use fedist::registry::RegionId;
 
@@ -193,16 +193,16 @@ impl Plan {
         (0..self.regions.len()).filter(move |i| self.regions[*i].role == role)
     }
 
-    /// The mean delay of all pairs; worse with hubs that have no children, and much worse
-    /// without a clear detour for the failover.
+    /// The mean delay of all pairs, and half of that to the root; worse with hubs that have no
+    /// children, and much worse without a clear detour for the failover.
     fn badness(&self) -> f64 {
         let n = self.regions.len();
-        let mut sum = 0.0;
-        for from in 0..n {
+        let sum = |from: usize| -> f64 {
             let costs = self.routes_from(from, None).into_iter();
-            sum += costs.map(|best| best.map_or(1e9, |(cost, _)| cost)).sum::<f64>();
-        }
-        let mean = sum / (n * (n - 1)) as f64;
+            costs.map(|best| best.map_or(1e9, |(cost, _)| cost)).sum()
+        };
+        let all: f64 = (0..n).map(sum).sum();
+        let mean = all / (n * (n - 1)) as f64 + sum(0) / (2 * (n - 1)) as f64;
         let childless = self.with_role(Role::Hub).filter(|hub| {
             let parents = self.regions.iter().map(|region| region.parent);
             !parents.into_iter().any(|parent| parent == Some(*hub))
@@ -238,16 +238,21 @@ impl Plan {
         let mut regions: Vec<PlannedRegion> = Vec::new();
         let mut id = RegionId::MIN;
         for (i, place) in places.iter().enumerate() {
-            let (role, parent, second) = match i {
-                0 => (Role::Root, None, None),
-                _ if i < hubs_end => (Role::Hub, Some(0), nearest(i, &mut (1..i))),
+            let (role, dials) = match i {
+                0 => (Role::Root, [None; 3]),
+                _ if i < hubs_end => {
+                    let second = nearest(i, &mut (1..i));
+                    let third = nearest(i, &mut (1..i).filter(|j| Some(*j) != second));
+                    (Role::Hub, [Some(0), second, third])
+                }
                 _ => {
                     let parent = nearest(i, &mut (1..hubs_end));
                     let second = nearest(i, &mut (0..hubs_end).filter(|j| Some(*j) != parent));
-                    (Role::Leaf, parent, second)
+                    (Role::Leaf, [parent, second, None])
                 }
             };
-            let dials: Vec<usize> = parent.into_iter().chain(second).collect();
+            let parent = dials[0];
+            let dials: Vec<usize> = dials.into_iter().flatten().collect();
             let earlier = dials.iter().filter_map(|j| regions.get(*j));
             let after_dialed = earlier.map(|region| region.wave + 1).max().unwrap_or(0);
             regions.push(PlannedRegion {
