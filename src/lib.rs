@@ -1,15 +1,43 @@
-//! FeDist: actors in regions that are distributed by nature, over a partial mesh of QUIC links.
-#![doc = ""]
+#![doc = include_str!("../README.md")]
+//!
+//! # This crate
+//!
+//! The facade: everything that a program needs, and the crates below it for what a program rarely needs.
+//!
+//! - [`prelude`]: what nearly every file of an application imports.
+//! - [`Node`] and [`NodeBuilder`]: starting, looking at and stopping one node.
+//! - [`Message`](derive@Message), [`WireMessage`], [`Export`]: what may be sent to whom.
+//! - [`RegionAddr`], [`RegionRecipient`], [`PidSend`], [`Ask`]: sending; [`SendError`], [`AskError`]: how it fails.
+//! - [`ContextExt::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
+//! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
+//! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
+//! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.
+//! - [`transport`]: wire format, sessions, QUIC, identities, the memory fabric and the WAN emulator.
 
 pub use fedist_actors::*;
 pub use fedist_registry as registry;
-pub use fedist_registry::{Coordinates, IdError, LocalId, RecordId, RegionId, RegionName, RegionPid};
+pub use fedist_registry::{
+    Coordinates, IdError, LocalId, RecordId, RegionId, RegionName, RegionPid,
+};
 pub use fedist_transport as transport;
 
 /// What the macros' output names. Not part of the API.
 #[doc(hidden)]
 pub mod __private {
     pub use fedist_actors::__private::*;
+}
+
+/// The guides' Rust blocks, so that each of them compiles and runs with the tests.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+    #[doc = include_str!("../docs/architecture.md")]
+    mod architecture {}
+    #[doc = include_str!("../docs/wire-protocol.md")]
+    mod wire_protocol {}
 }
 
 /// Everything that a program with actors in regions usually needs.

@@ -51,15 +51,14 @@ pub(crate) fn smoke() -> Result<()> {
 
 fn alternate(work: &Work, options: &Options) -> Result<Vec<Measured>> {
     let mut rounds = Vec::new();
-    for round in 1..=options.rounds {
-        eprint!("\r{:<24} round {round} of {} ", work.name, options.rounds);
+    eprintln!("{}: {} rounds", work.name, options.rounds);
+    for _ in 0..options.rounds {
         let floor =
             run(work, Side::Floor, options).with_context(|| format!("{}, floor", work.name))?;
         let fedist =
             run(work, Side::Fedist, options).with_context(|| format!("{}, FeDist", work.name))?;
         rounds.push((floor, fedist));
     }
-    eprintln!();
     let figures = work.figures.iter();
     Ok(figures
         .map(|figure| Measured::new(work, figure, &rounds))

@@ -278,7 +278,7 @@ impl Target {
 
 /// Sending to a bare pid, for when the actor's type is not at hand.
 ///
-/// ```ignore
+/// ```text
 /// pid.send(&node, Post { .. }).await?;
 /// ```
 pub trait PidSend {

@@ -152,7 +152,10 @@ async fn ask_remote<M: WireMessage>(
     let len = header.encoded_len(body.len());
     // An ask has time: it waits for room and for a route, as long as its deadline allows.
     let gate = inner.gates.get(pid.region());
-    let room = std::pin::pin!(gate.acquire_route(len));
+    let room = std::pin::pin!(async {
+        inner.paused.wait(pid).await;
+        gate.acquire_route(len).await
+    });
     let refused = match select(room, node.sleep(deadline)).await {
         Either::Left((room, _)) => room.err(),
         Either::Right(_) => match gate.state() {

@@ -93,7 +93,7 @@ impl<A: Actor> Exportable<A> for Addr<A> {
 impl Node {
     /// Makes an actor reachable from other regions, for the messages that are then listed and no others.
     ///
-    /// ```ignore
+    /// ```text
     /// let pid = node.export(&room).handles::<Post>().name("room/rust").publish()?;
     /// ```
     pub fn export<A: Actor>(&self, actor: &impl Exportable<A>) -> Export<A> {

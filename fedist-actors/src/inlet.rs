@@ -24,10 +24,6 @@ pub(crate) trait Inlet: Send + Sync {
     fn tell(&self, from: Source<'_>, body: &[u8]) -> TellDelivery;
     /// Puts a request into the mailbox; the future gives the encoded answer.
     fn ask(&self, from: Source<'_>, body: &[u8]) -> AskDelivery;
-    /// As [`tell`](Self::tell), but delivered only when the future is polled: for the tail of a queue.
-    fn tell_later(&self, from: Source<'_>, body: &[u8]) -> Result<LocalFuture<()>, String>;
-    /// As [`ask`](Self::ask), but delivered only when the future is polled.
-    fn ask_later(&self, from: Source<'_>, body: &[u8]) -> Result<LocalFuture<Result<Bytes, AskError>>, String>;
     /// The actor as a boxed `Recipient<M>`, for senders in the same node.
     fn recipient(&self) -> Box<dyn std::any::Any>;
 }
@@ -112,14 +108,6 @@ where
             Err(ActixSendError::Closed(_)) => TellDelivery::Closed,
             Err(ActixSendError::Full(message)) => TellDelivery::Full(late_tell(self, message)),
         }
-    }
-
-    fn tell_later(&self, from: Source<'_>, body: &[u8]) -> Result<LocalFuture<()>, String> {
-        Ok(late_tell(self, decode_message::<M>(from, body)?))
-    }
-
-    fn ask_later(&self, from: Source<'_>, body: &[u8]) -> Result<LocalFuture<Result<Bytes, AskError>>, String> {
-        Ok(late_ask(self, decode_message::<M>(from, body)?))
     }
 
     fn recipient(&self) -> Box<dyn std::any::Any> {

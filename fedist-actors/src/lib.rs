@@ -21,6 +21,7 @@ mod process;
 
 mod hub;
 mod outbound;
+mod pause;
 mod signal;
 
 mod dead_letter;

@@ -30,6 +30,7 @@ use crate::{
     message::{encode, wire_type},
     names,
     outbound::{GateState, Gates, Outbound, Refused},
+    pause::Paused,
     process::{Process, ProcessFuture, ProcessTable, current_local},
     signal::Signal,
     task::TaskBook,
@@ -60,6 +61,7 @@ pub(crate) struct NodeInner {
     pub(crate) view: ArcSwap<View>,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) remote_monitors: RemoteMonitors,
+    pub(crate) paused: Paused,
     pub(crate) tasks: TaskBook,
     /// Stable names of the message types that this node exports or has sent, by hash.
     pub(crate) types: DashMap<u32, &'static str>,
@@ -413,6 +415,9 @@ impl Node {
                 Err(_) => Err(SendError::NoActor(pid, message)),
             };
         }
+        if self.0.paused.contains(pid) {
+            return Err(SendError::Full(message));
+        }
         let body = match self.encode_outgoing(&message) {
             Ok(body) => body,
             Err(error) => return Err(error.with(message)),
@@ -456,6 +461,7 @@ impl Node {
         };
         let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
         let len = header.encoded_len(body.len());
+        self.0.paused.wait(pid).await;
         match self.0.gates.get(region).acquire_wait(len).await {
             Ok(()) => {
                 self.queue(Outbound::Tell {

@@ -16,6 +16,10 @@ pub(crate) enum Signal {
         monitor: MonitorRef,
         reason: ExitReason,
     },
+    /// The actor's mailbox is past its bound: hold back what is meant for it (contract C16).
+    Pause { pid: RegionPid },
+    /// It has room again.
+    Resume { pid: RegionPid },
     /// A tell did not reach its actor.
     Undelivered {
         to: RegionPid,

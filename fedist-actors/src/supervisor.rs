@@ -26,8 +26,10 @@ pub enum Restart {
 pub struct ChildSpec {
     name: String,
     restart: Restart,
-    start: Box<dyn FnMut(&Node) -> Result<RegionPid, StartChildError> + Send>,
+    start: StartChild,
 }
+
+type StartChild = Box<dyn FnMut(&Node) -> Result<RegionPid, StartChildError> + Send>;
 
 /// Why a child could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -60,8 +60,9 @@ fn render(status: &NodeStatus) -> String {
     let count = status.links.len();
     let others = status.regions.len().saturating_sub(1);
     format!(
-        "{here} has {count} link{} to {others} other region{}\n\n{}",
+        "{here} has {count} link{}; there {} {others} other region{}\n\n{}",
         plural(count),
+        if others == 1 { "is" } else { "are" },
         plural(others),
         table.render()
     )

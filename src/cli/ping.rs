@@ -138,7 +138,7 @@ impl Outcome {
     fn percentile(&self, percent: usize) -> Option<f64> {
         let rank = (self.rtts.len() * percent).div_ceil(100).max(1);
         let rtt = self.rtts.get(rank - 1)?;
-        Some(rtt.as_secs_f64() * 1e3)
+        Some(rtt.as_micros() as f64 / 1e3)
     }
 
     fn json(

@@ -41,17 +41,12 @@ fn render(status: &NodeStatus) -> String {
         .iter()
         .map(|route| (route.to, route))
         .collect();
-    let links: HashSet<RegionId> = status.links.iter().map(|link| link.peer).collect();
     for (indent, region) in tree(&status.regions) {
         let route = routes.get(&region.id);
-        let linked = links.contains(&region.id);
-        let reached = match (region.id == status.region, linked, route) {
-            (true, _, _) => "here".to_owned(),
-            (_, true, _) if region.reachable => "by link".to_owned(),
-            (_, _, Some(route)) if region.reachable => {
-                format!("over {}", route.path.len().saturating_sub(2).max(1))
-            }
-            _ if region.reachable => "yes".to_owned(),
+        let reached = match route.map(|route| route.path.len()) {
+            _ if region.id == status.region => "here".to_owned(),
+            Some(0..=2) if region.reachable => "directly".to_owned(),
+            Some(stops) if region.reachable => format!("over {}", stops - 2),
             _ => "no".to_owned(),
         };
         table.row([

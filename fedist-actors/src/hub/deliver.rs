@@ -1,12 +1,15 @@
 //! Records that arrived for this node: into mailboxes, or back with a reason.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use fedist_registry::{LocalId, Micros, RegionId, RegionPid};
 use fedist_transport::wire::{RecordHeader, RecordKind};
 
-use super::Core;
+use super::{Core, CoreRef};
 use crate::{
     AskError, DeadLetter, Down, DropReason, ExitReason, Node,
     exit::Watcher,
@@ -17,8 +20,26 @@ use crate::{
     signal::Signal,
 };
 
-/// Deliveries that may wait for room in one actor's mailbox; beyond, they are dropped and counted.
-const OVERFLOW_LEN: usize = 65_536;
+/// Records that wait for room in one actor's mailbox.
+#[derive(Default)]
+pub(super) struct Overflow {
+    records: VecDeque<Waiting>,
+    bytes: usize,
+    /// The regions that were asked to hold back.
+    paused: BTreeSet<RegionId>,
+}
+
+struct Waiting {
+    src: RegionId,
+    header: RecordHeader,
+    body: Bytes,
+    /// When a request is not to be run any more (C11).
+    expires: Micros,
+}
+
+/// Bytes that may wait for one actor. A peer that honours its pause never has more on the way
+/// than a session's window and queues; what comes beyond is dropped and counted.
+const OVERFLOW_BYTES: usize = 64 << 20;
 
 impl Core {
     /// Acts on one record from a region, in the pair's order.
@@ -56,19 +77,15 @@ impl Core {
             Ok(found) => found,
             Err(error) => return self.bounce_tell(src, header, crate::address::drop_reason(&error)),
         };
-        let local = process.pid.local().get();
-        let node = self.node.clone();
-        if self.overflow.contains_key(&local) {
+        if self.overflow.contains_key(&process.pid.local().get()) {
             // Behind those that wait already, so that the order holds.
-            match inlet.tell_later(Source { node: &node, region: src }, body) {
-                Ok(later) => self.overflow_push(src, header, local, later),
-                Err(detail) => self.undecodable_tell(src, header, &detail),
-            }
+            self.wait_for_room(src, header, body.clone(), process.pid);
             return;
         }
+        let node = self.node.clone();
         match inlet.tell(Source { node: &node, region: src }, body) {
             TellDelivery::Done => {}
-            TellDelivery::Full(later) => self.overflow_push(src, header, local, later),
+            TellDelivery::Full(later) => self.mailbox_full(src, later, process.pid),
             TellDelivery::Closed => self.bounce_tell(src, header, DropReason::NoActor),
             TellDelivery::Undecodable(detail) => self.undecodable_tell(src, header, &detail),
         }
@@ -85,24 +102,17 @@ impl Core {
             Err(error) => return self.refuse_ask(src, header, error),
         };
         let pid = process.pid;
+        if self.overflow.contains_key(&pid.local().get()) {
+            self.wait_for_room(src, header, body.clone(), pid);
+            return;
+        }
         let node = self.node.clone();
-        let waits = self.overflow.contains_key(&pid.local().get());
-        let delivery = if waits {
-            match inlet.ask_later(Source { node: &node, region: src }, body) {
-                Ok(later) => AskDelivery::Full(later),
-                Err(detail) => AskDelivery::Undecodable(detail),
-            }
-        } else {
-            inlet.ask(Source { node: &node, region: src }, body)
-        };
-        match delivery {
+        match inlet.ask(Source { node: &node, region: src }, body) {
             AskDelivery::Pending(answer) => {
                 let _ = self.answers.send(reply_when_done(node, src, *header, answer));
             }
             AskDelivery::Full(answer) => {
-                let expires = self.now() + Micros::from_millis(u64::from(header.deadline_ms));
-                let reply = reply_unless_expired(node, src, *header, answer, expires);
-                self.overflow_push(src, header, pid.local().get(), reply);
+                self.mailbox_full(src, reply_when_done(node, src, *header, answer), pid);
             }
             AskDelivery::Closed => self.refuse_ask(src, header, AskError::NoActor(pid)),
             AskDelivery::Undecodable(detail) => {
@@ -171,13 +181,24 @@ impl Core {
         });
     }
 
-    // ---- mailboxes at their bound ----------------------------------------------------------
+    // ---- mailboxes at their bound (C16) ------------------------------------------------------
 
-    fn overflow_push(&mut self, src: RegionId, header: &RecordHeader, local: u64, later: LocalFuture<()>) {
-        let first = !self.overflow.contains_key(&local);
-        let queue = self.overflow.entry(local).or_default();
-        if queue.len() >= OVERFLOW_LEN {
-            drop(later);
+    /// A mailbox refused a record: what follows for its actor waits, and `first` is delivered when there is room.
+    fn mailbox_full(&mut self, src: RegionId, first: LocalFuture<()>, pid: RegionPid) {
+        self.count("mailboxes_full");
+        self.overflow.insert(pid.local().get(), Overflow::default());
+        self.pause(src, pid);
+        if let Some(core) = self.handle() {
+            let _ = self.answers.send(Box::pin(drain(core, pid.local(), first)));
+        }
+    }
+
+    fn wait_for_room(&mut self, src: RegionId, header: &RecordHeader, body: Bytes, pid: RegionPid) {
+        let expires = self.now() + Micros::from_millis(u64::from(header.deadline_ms));
+        let Some(overflow) = self.overflow.get_mut(&pid.local().get()) else {
+            return;
+        };
+        if overflow.bytes > OVERFLOW_BYTES {
             if header.kind == RecordKind::Ask {
                 self.refuse_ask(src, header, AskError::Full);
             } else {
@@ -185,25 +206,86 @@ impl Core {
             }
             return;
         }
-        queue.push_back(later);
-        if first && let Some(core) = self.handle() {
-            let drain = async move {
-                loop {
-                    let next = {
-                        let mut core = core.borrow_mut();
-                        let next = core.overflow.get_mut(&local).and_then(std::collections::VecDeque::pop_front);
-                        if next.is_none() {
-                            core.overflow.remove(&local);
-                        }
-                        next
-                    };
-                    match next {
-                        Some(delivery) => delivery.await,
-                        None => return,
-                    }
+        overflow.bytes += header.encoded_len(body.len());
+        overflow.records.push_back(Waiting {
+            src,
+            header: *header,
+            body,
+            expires,
+        });
+        self.pause(src, pid);
+    }
+
+    fn pause(&mut self, src: RegionId, pid: RegionPid) {
+        if let Some(overflow) = self.overflow.get_mut(&pid.local().get())
+            && overflow.paused.insert(src)
+        {
+            self.node.signal(src, &Signal::Pause { pid });
+        }
+    }
+
+    /// Delivers what waits until the mailbox is full again (a future to wait for) or nothing is left (`None`).
+    fn drain_overflow(&mut self, local: LocalId) -> Option<LocalFuture<()>> {
+        let node = self.node.clone();
+        loop {
+            let waiting = self.overflow.get_mut(&local.get())?.records.pop_front();
+            let Some(Waiting {
+                src,
+                header,
+                body,
+                expires,
+            }) = waiting
+            else {
+                let overflow = self.overflow.remove(&local.get())?;
+                let pid = RegionPid::new(self.region(), local);
+                for region in overflow.paused {
+                    node.signal(region, &Signal::Resume { pid });
+                }
+                return None;
+            };
+            if let Some(overflow) = self.overflow.get_mut(&local.get()) {
+                overflow.bytes -= header.encoded_len(body.len());
+            }
+            let inlet = match self.inlet_for(&header) {
+                Ok((_, inlet)) => inlet,
+                Err(error) if header.kind == RecordKind::Ask => {
+                    self.refuse_ask(src, &header, error);
+                    continue;
+                }
+                Err(error) => {
+                    self.bounce_tell(src, &header, crate::address::drop_reason(&error));
+                    continue;
                 }
             };
-            let _ = self.answers.send(Box::pin(drain));
+            let from = Source {
+                node: &node,
+                region: src,
+            };
+            if header.kind == RecordKind::Ask {
+                if self.now() >= expires {
+                    continue;
+                }
+                let pid = RegionPid::new(self.region(), local);
+                match inlet.ask(from, &body) {
+                    AskDelivery::Pending(answer) => {
+                        let _ = self.answers.send(reply_when_done(node.clone(), src, header, answer));
+                    }
+                    AskDelivery::Full(answer) => {
+                        return Some(reply_when_done(node, src, header, answer));
+                    }
+                    AskDelivery::Closed => self.refuse_ask(src, &header, AskError::NoActor(pid)),
+                    AskDelivery::Undecodable(detail) => {
+                        self.refuse_ask(src, &header, AskError::Undecodable { pid, detail });
+                    }
+                }
+            } else {
+                match inlet.tell(from, &body) {
+                    TellDelivery::Done => {}
+                    TellDelivery::Full(later) => return Some(later),
+                    TellDelivery::Closed => self.bounce_tell(src, &header, DropReason::NoActor),
+                    TellDelivery::Undecodable(detail) => self.undecodable_tell(src, &header, &detail),
+                }
+            }
         }
     }
 
@@ -245,6 +327,11 @@ impl Core {
                     });
                 }
             }
+            Signal::Pause { pid } | Signal::Resume { pid } if pid.region() != src => {
+                self.count("signals_forged");
+            }
+            Signal::Pause { pid } => self.node.inner().paused.pause(pid),
+            Signal::Resume { pid } => self.node.inner().paused.resume(pid),
             Signal::Undelivered {
                 to,
                 from,
@@ -275,20 +362,14 @@ fn reply_when_done(
     })
 }
 
-/// The same for a request that waits for room; past its deadline it is not run (C11).
-fn reply_unless_expired(
-    node: Node,
-    src: RegionId,
-    header: RecordHeader,
-    answer: LocalFuture<Result<Bytes, AskError>>,
-    expires: Micros,
-) -> LocalFuture<()> {
-    Box::pin(async move {
-        if node.inner().clock.now() < expires {
-            let answer = answer.await;
-            reply(&node, src, &header, answer);
-        }
-    })
+/// Delivers to a mailbox that was full, record after record, until nothing waits for it.
+async fn drain(core: CoreRef, local: LocalId, first: LocalFuture<()>) {
+    let mut next = Some(first);
+    while let Some(delivery) = next {
+        // Resolves when the actor has handled it: then all that was before it has been handled too.
+        delivery.await;
+        next = core.borrow_mut().drain_overflow(local);
+    }
 }
 
 fn reply(node: &Node, src: RegionId, request: &RecordHeader, answer: Result<Bytes, AskError>) {

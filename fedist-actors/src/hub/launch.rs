@@ -36,6 +36,7 @@ use crate::{
     names::{NameService, Whereis},
     node::{Clock, NodeInner, View},
     outbound::Gates,
+    pause::Paused,
     process::ProcessTable,
     task::{CancelTask, StartTask, TaskBook, TaskDone, TaskService, TaskTable},
 };
@@ -175,6 +176,7 @@ impl Launch {
             }),
             dead_letters: DeadLetters::new(),
             remote_monitors: RemoteMonitors::default(),
+            paused: Paused::default(),
             tasks: TaskBook::new(self.tasks),
             types: dashmap::DashMap::new(),
             hub_thread: std::thread::current().id(),

@@ -80,7 +80,8 @@ pub(super) async fn drive_accepts(core: CoreRef) {
             Err(error) => {
                 let mut core = core.borrow_mut();
                 core.count("links_refused");
-                tracing::warn!(%error, "an incoming link was refused");
+                // Anybody can cause this, as often as they like: the counter tells, the log only on demand.
+                tracing::debug!(%error, "an incoming link was refused");
             }
         }
     }
@@ -132,6 +133,10 @@ impl Core {
     pub(super) fn link_ready(&mut self, link: Link) {
         let peer = link.peer.region;
         let now = self.now();
+        if self.is_stopping() {
+            link.tx.close("stopping");
+            return;
+        }
         if let Some(dial) = self.dials.get_mut(&peer)
             && link.dialed
         {
@@ -139,7 +144,7 @@ impl Core {
         }
         if peer == self.region() {
             self.count("links_refused");
-            link.tx.close("this is the same region");
+            link.tx.close(&format!("{ID_CONFLICT}: region {peer} is the one that was called"));
             return;
         }
         // The registry's key for the number is the last word.
@@ -147,9 +152,9 @@ impl Core {
         if let Some(key) = registered
             && key != link.peer.key_hash
         {
-            tracing::warn!(%peer, key = %link.peer.key_hash, registered = %key,
-                "link refused: the region number belongs to another key");
             self.count("links_refused_key");
+            tracing::info!(%peer, key = %link.peer.key_hash, registered = %key,
+                "link refused: the region number belongs to another key");
             link.tx.close(&format!(
                 "{ID_CONFLICT}: region {peer} is registered with key {key}, not {}",
                 link.peer.key_hash
@@ -479,6 +484,9 @@ impl Core {
 
     /// Dials whom this region wants a link to and has none.
     fn open_links(&mut self, now: Micros) {
+        if self.is_stopping() {
+            return;
+        }
         let me = self.region();
         let mut wanted: Vec<RegionId> = Vec::new();
         if self.registry.get(me).is_some() {

@@ -230,7 +230,7 @@ impl Core {
     pub(super) fn handle_control(&mut self, peer: RegionId, serial: u64, message: Control) {
         match message {
             Control::Hello(hello) => self.handle_hello(peer, serial, &hello),
-            _ if !self.links.get(&peer).is_some_and(|port| port.serial == serial) => {
+            _ if self.links.get(&peer).is_none_or(|port| port.serial != serial) => {
                 // Everything but a hello needs one first.
                 self.count("control_before_hello");
                 self.close_link(peer, serial, "protocol: hello comes first");

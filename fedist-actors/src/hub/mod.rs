@@ -47,6 +47,7 @@ use crate::{
     process::Process,
 };
 use asks::Asks;
+use deliver::Overflow;
 use links::{Dial, LinkPort};
 
 /// Room that a record's own header may take beside the largest body.
@@ -89,7 +90,7 @@ pub(crate) struct Core {
     retry: HashSet<RegionId>,
     asks: Asks,
     /// Messages that wait for room in a mailbox, by the actor's local id.
-    overflow: HashMap<u64, VecDeque<LocalFuture<()>>>,
+    overflow: HashMap<u64, Overflow>,
     answers: mpsc::UnboundedSender<LocalFuture<()>>,
     last_process: Option<Arc<Process>>,
     counters: BTreeMap<&'static str, u64>,
@@ -240,6 +241,10 @@ impl Core {
         self.node.is_live()
     }
 
+    fn is_stopping(&self) -> bool {
+        self.node.inner().stopped.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     fn own_cost(&self) -> LinkCost {
         LinkCost::from_micros(u64::from(self.relay_delay.p90_us()))
     }
@@ -304,6 +309,9 @@ async fn drive_outbound(
             core.handle_outbound(item);
         }
         core.flush();
+        drop(core);
+        // Under load the links and the actors of this thread get their turn between two batches.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -279,6 +279,7 @@ impl Core {
         let node = self.node.clone();
         node.inner().processes.forget_watchers_of(region);
         node.inner().tasks.cancel_region(region);
+        node.inner().paused.forget_region(region);
         for (monitor, pid, sink) in node.inner().remote_monitors.take_region(region) {
             sink(Down {
                 monitor,

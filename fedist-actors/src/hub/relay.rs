@@ -64,6 +64,8 @@ async fn run_link(
                 return error;
             }
             core.borrow_mut().handle_frames(peer, serial, &mut frames);
+            // The actors that got something have their turn before more is read for them.
+            tokio::task::yield_now().await;
         }
     };
     match select(std::pin::pin!(writer.run()), std::pin::pin!(reading)).await {

@@ -162,3 +162,66 @@ fn a_region_that_restarts_ends_its_old_session_and_starts_a_new_one() {
         stop(&[first, again]).await;
     });
 }
+
+#[test]
+fn a_slow_actor_pauses_its_senders_and_nobody_else_and_loses_nothing() {
+    run(async {
+        let net = MemoryNet::new(35);
+        let near = root(&net).start().await.unwrap();
+        let far = below(&net, 1, 2).mailbox_capacity(64).start().await.unwrap();
+        let nodes = [near, far];
+        routed(&nodes).await;
+        let slow = nodes[1].spawn(Slow::default()).unwrap();
+        let slow = nodes[1].export(&slow).handles::<Note>().handles::<Notes>().publish().unwrap();
+        let fast = notebook(&nodes[1]);
+        let mut refused = 0;
+        for number in 0..5_000 {
+            if slow.try_send(&nodes[0], Note(number)).is_err() {
+                refused += 1;
+                slow.tell(&nodes[0], Note(number)).await.unwrap();
+            }
+            if number % 100 == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                // Others in the same region answer all the while.
+                assert!(fast.send(&nodes[0], Notes).await.is_ok());
+            }
+        }
+        assert!(refused > 0, "the senders were paused");
+        arrives_in_order(&nodes[0], slow, 5_000).await;
+        let dropped = nodes[1].dropped();
+        assert!(dropped.is_empty(), "{dropped:?}");
+        let status = nodes[1].status().await.unwrap();
+        assert!(status.counters.get("mailboxes_full").is_some_and(|count| *count > 0));
+        stop(&nodes).await;
+    });
+}
+
+/// Takes a while for each note.
+#[derive(Default)]
+struct Slow(Vec<u64>);
+
+impl actix::Actor for Slow {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<Note> for Slow {
+    type Result = ();
+
+    fn handle(&mut self, Note(number): Note, ctx: &mut Self::Context) {
+        use actix::{AsyncContext as _, WrapFuture as _};
+        self.0.push(number);
+        // Every message makes the mailbox wait, not the thread.
+        if number % 10 == 0 {
+            let pause = tokio::time::sleep(std::time::Duration::from_millis(1));
+            ctx.wait(pause.into_actor(self));
+        }
+    }
+}
+
+impl actix::Handler<Notes> for Slow {
+    type Result = actix::MessageResult<Notes>;
+
+    fn handle(&mut self, _: Notes, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.0.clone())
+    }
+}

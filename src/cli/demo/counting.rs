@@ -74,10 +74,9 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         tasks: tasks.into_iter().filter(|(_, count)| *count > 0).collect(),
     };
     show_top(stage, &words);
-    let by_region: Vec<String> = words.tasks.iter().map(|(id, count)| format!("{count} in {id}")).collect();
     if given > 0 {
         let moved = if repeated > 0 { format!("; {repeated} moved to another region") } else { String::new() };
-        show.note(format_args!("{given} tasks: {}{moved}", by_region.join(", ")));
+        show.note(format_args!("{given} tasks: {}{moved}", shares(&words.tasks)));
     }
     if words.skipped_bytes > 0 {
         show.note(format_args!("{} bytes are not UTF-8 and were skipped", grouped(words.skipped_bytes)));
@@ -162,6 +161,17 @@ fn show_top(stage: &Stage<'_>, words: &WordsReport) {
         let bar = "▇".repeat(usize::try_from(count * 30 / most).unwrap_or(30).max(1));
         show.line(format_args!("    {short:<20} {:>9}  {}", grouped(*count), show.paint(Ink::Cyan, &bar)));
     }
+}
+
+/// How many tasks ran where.
+fn shares(tasks: &[(RegionId, u64)]) -> String {
+    if tasks.len() > 8 {
+        let counts = tasks.iter().map(|(_, count)| *count);
+        let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+        return format!("{least} to {most} in each of {} regions", tasks.len());
+    }
+    let each: Vec<String> = tasks.iter().map(|(id, count)| format!("{count} in {id}")).collect();
+    each.join(", ")
 }
 
 /// Small enough that every region gets some pieces, large enough that the way there is worth it.

@@ -260,6 +260,6 @@ const ATTEMPTS: usize = 4;
 const BREATH: Duration = Duration::from_millis(700);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Pings on the way at the same time, so that they do not disturb one another.
-const MOST_AT_ONCE: usize = 48;
+const MOST_AT_ONCE: usize = 64;
 /// More pairs than this are summed up.
 const MOST_LINES: usize = 30;

@@ -1,7 +1,7 @@
 //! The mesh of the demo: who is root, hub and leaf, who links to whom. Pure.
 //!
 //! Root and hubs are the most central places. A hub links to the root and to the two nearest hubs
-//! before it, a leaf to the nearest hub and to the nearest other of root and hubs. So there are about
+//! before it, a leaf to its parent and to the nearest other of root and hubs. So there are about
 //! two links to a region, and any one of root and hubs can be lost without cutting off another region.
 
 use fedist::registry::RegionId;
@@ -13,7 +13,7 @@ pub(crate) enum Role {
     Root,
     /// Child of the root; relays for its leaves.
     Hub,
-    /// Child of a hub.
+    /// Child of a hub, or of the root where that is much nearer.
     Leaf,
 }
 
@@ -246,7 +246,10 @@ impl Plan {
                     (Role::Hub, [Some(0), second, third])
                 }
                 _ => {
-                    let parent = nearest(i, &mut (1..hubs_end));
+                    let hub = nearest(i, &mut (1..hubs_end));
+                    // Beside the root it would be odd to belong to a hub far away.
+                    let at_root = hub.is_some_and(|hub| 2.0 * delay_ms[i][0] < delay_ms[i][hub]);
+                    let parent = if at_root { Some(0) } else { hub };
                     let second = nearest(i, &mut (0..hubs_end).filter(|j| Some(*j) != parent));
                     (Role::Leaf, [parent, second, None])
                 }

@@ -358,7 +358,7 @@ fn a_node_that_was_asleep_does_not_blame_its_peer() {
     let mut world = talking(small_config());
     world.push(0, 1, 10);
     transmits(&mut world, 0);
-    world.now = world.now + ms(30_000);
+    world.now += ms(30_000);
     let now = world.now;
     world.sides[0].session.handle_timeout(now);
     world.run(ms(1_000));
