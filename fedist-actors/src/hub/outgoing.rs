@@ -178,9 +178,10 @@ impl Core {
             slot.last_hop = Some(next);
             let mut sent = false;
             loop {
-                if port.tx.queued(Class::Message) + port.tx.queued(Class::Bulk) > LINK_HIGH {
-                    held_back = true;
-                    break;
+                for class in [Class::Message, Class::Bulk] {
+                    let blocked = port.tx.queued(class) > LINK_HIGH;
+                    slot.session.set_blocked(class, blocked);
+                    held_back |= blocked;
                 }
                 let Some(frame) = slot.session.poll_transmit(now) else {
                     break;

@@ -493,3 +493,65 @@ const FRAGMENT_LEN: usize = 32 * 1024;
 const RECOVERY_START: usize = 64 * 1024;
 /// Frames received behind a hole that make it a loss.
 const LOST_AFTER: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::RecordKind;
+
+    fn lane_with(frames: u32) -> LaneTx {
+        let header = RecordHeader {
+            kind: RecordKind::Tell,
+            to: None,
+            from: None,
+            type_hash: 0,
+            version: 0,
+            correlation: 0,
+            deadline_ms: 0,
+        };
+        let mut lane = LaneTx::default();
+        for _ in 0..frames {
+            lane.push(&header, b"body", 0, 1);
+            lane.take_new(Micros(1), 1 << 20, Micros(100))
+                .expect("there is room");
+        }
+        lane
+    }
+
+    fn ack(lane: &mut LaneTx, delivered: u64, received: u64) -> Result<Acked, NeverSent> {
+        let ack = Ack {
+            delivered,
+            received,
+        };
+        lane.on_ack(
+            Micros(50),
+            ack,
+            &mut RoundTrip::default(),
+            &SessionConfig::default(),
+        )
+    }
+
+    #[test]
+    fn a_peer_that_keeps_everything_is_asked_instead_of_sent_copies() {
+        let mut lane = lane_with(1);
+        assert_eq!(ack(&mut lane, 0, 1), Ok(Acked::default()));
+        let ask = lane.on_timeout(
+            Micros(999),
+            &RoundTrip::default(),
+            &SessionConfig::default(),
+        );
+        assert!(ask);
+        assert!(lane.take_again(Micros(999)).is_none());
+        assert!(lane.deadline().is_some(), "and asked again later");
+    }
+
+    #[test]
+    fn what_was_never_sent_cannot_be_acknowledged() {
+        let mut lane = lane_with(2);
+        assert_eq!(ack(&mut lane, 3, 0), Err(NeverSent));
+        assert_eq!(ack(&mut lane, 0, u64::MAX), Ok(Acked::default()));
+        assert_eq!(ack(&mut lane, 2, u64::MAX).map(|done| done.records), Ok(2));
+        assert!(lane.is_empty());
+        assert_eq!(lane.deadline(), None);
+    }
+}

@@ -48,7 +48,10 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         .context("the source ended before it was halfway")?;
     // The route may have changed since it was chosen: what counts is who relays now.
     let Some(hub) = relay_to_lose(&stage.plan, &halfway.path) else {
-        bail!("no hub to kill: halfway the route was {}", stage.named_path(&halfway.path));
+        bail!(
+            "no hub to kill: halfway the route was {}",
+            stage.named_path(&halfway.path)
+        );
     };
     let at_kill: TallyReport = sink.ask(Command::Drained, PATIENCE)?;
     stage.fleet.kill(hub)?;
@@ -111,21 +114,39 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
 /// Two leaves and the route that traffic between them takes now, through a hub that can be spared.
 fn choose(stage: &Stage<'_>) -> anyhow::Result<(RegionId, RegionId, Vec<RegionId>)> {
     let statuses = stage.statuses()?;
-    let leaves = stage.plan.regions.iter().filter(|region| region.role == Role::Leaf);
+    let leaves = stage
+        .plan
+        .regions
+        .iter()
+        .filter(|region| region.role == Role::Leaf);
     let leaves: Vec<RegionId> = leaves.map(|region| region.id).collect();
     let planned = stage.plan.detours().into_iter().map(|detour| {
         let id = |i: usize| stage.plan.regions[i].id;
         (id(detour.source), id(detour.sink))
     });
-    let any = leaves.iter().flat_map(|from| leaves.iter().map(move |to| (*from, *to)));
+    let any = leaves
+        .iter()
+        .flat_map(|from| leaves.iter().map(move |to| (*from, *to)));
     let mut second_best = None;
     for (from, to) in planned.chain(any.filter(|(from, to)| from != to)) {
-        let routes = statuses.get(&from).into_iter().flat_map(|status| &status.routes);
-        let Some(path) = routes.into_iter().find(|route| route.to == to).map(|route| route.path.clone()) else {
+        let routes = statuses
+            .get(&from)
+            .into_iter()
+            .flat_map(|status| &status.routes);
+        let Some(path) = routes
+            .into_iter()
+            .find(|route| route.to == to)
+            .map(|route| route.path.clone())
+        else {
             continue;
         };
         match relay_to_lose(&stage.plan, &path) {
-            Some(hub) if stage.plan.index(hub).is_some_and(|i| stage.plan.regions[i].role == Role::Hub) => {
+            Some(hub)
+                if stage
+                    .plan
+                    .index(hub)
+                    .is_some_and(|i| stage.plan.regions[i].role == Role::Hub) =>
+            {
                 return Ok((from, to, path));
             }
             Some(_) => second_best = second_best.or(Some((from, to, path))),
@@ -144,7 +165,9 @@ fn relay_to_lose(plan: &Plan, path: &[RegionId]) -> Option<RegionId> {
     let spare = |role: Role| {
         relays.iter().copied().find(|relay| {
             let at = plan.index(*relay);
-            at.is_some_and(|at| plan.regions[at].role == role && plan.route(from, to, Some(at)).is_some())
+            at.is_some_and(|at| {
+                plan.regions[at].role == role && plan.route(from, to, Some(at)).is_some()
+            })
         })
     };
     spare(Role::Hub).or_else(|| spare(Role::Root))
@@ -179,9 +202,18 @@ fn arrivals(
 
 fn show_flow(stage: &Stage<'_>, found: &FailoverReport, story: &str, arrived: &TallyReport) {
     let show = stage.show;
-    show.line(format_args!("    before  {}", stage.named_path(&found.path_before)));
-    show.line(format_args!("    {}", show.paint(Ink::Red, &format!("kill    {story}"))));
-    show.line(format_args!("    after   {}", stage.named_path(&found.path_after)));
+    show.line(format_args!(
+        "    before  {}",
+        stage.named_path(&found.path_before)
+    ));
+    show.line(format_args!(
+        "    {}",
+        show.paint(Ink::Red, &format!("kill    {story}"))
+    ));
+    show.line(format_args!(
+        "    after   {}",
+        stage.named_path(&found.path_after)
+    ));
     show.note(format_args!(
         "the longest pause, {:.0} ms, ended with message {}",
         found.longest_pause_ms,

@@ -80,7 +80,9 @@ impl Hold {
         if held.released {
             bail!("the demo is being stopped");
         }
-        let mut child = command.spawn().context("a region process could not be started")?;
+        let mut child = command
+            .spawn()
+            .context("a region process could not be started")?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         held.children.insert(id, child);
         Ok(pipes)
@@ -108,7 +110,12 @@ impl Fleet {
     }
 
     /// Starts the process of a region; its node starts with [`Command::Start`].
-    pub(crate) fn spawn(&mut self, id: RegionId, name: &str, data_dir: &Path) -> anyhow::Result<()> {
+    pub(crate) fn spawn(
+        &mut self,
+        id: RegionId,
+        name: &str,
+        data_dir: &Path,
+    ) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("this program's own file is not known")?;
         let mut command = std::process::Command::new(program);
         command
@@ -117,7 +124,11 @@ impl Fleet {
             .arg(data_dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(if self.verbose { Stdio::inherit() } else { Stdio::piped() });
+            .stderr(if self.verbose {
+                Stdio::inherit()
+            } else {
+                Stdio::piped()
+            });
         // Ctrl-C is for the demo, which ends its regions itself.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -164,7 +175,9 @@ impl Fleet {
             .take(id)
             .with_context(|| format!("region {id} does not run"))?;
         self.regions.remove(&id);
-        child.kill().with_context(|| format!("region {id} could not be killed"))?;
+        child
+            .kill()
+            .with_context(|| format!("region {id} could not be killed"))?;
         child.wait()?;
         Ok(())
     }
@@ -173,7 +186,10 @@ impl Fleet {
     /// The others are killed when the fleet is dropped.
     pub(crate) fn stop(&mut self, patience: Duration) -> usize {
         let until = Instant::now() + patience;
-        let calls: Vec<_> = self.running().map(|region| region.order(Command::Stop)).collect();
+        let calls: Vec<_> = self
+            .running()
+            .map(|region| region.order(Command::Stop))
+            .collect();
         let ids: Vec<RegionId> = self.regions.keys().copied().collect();
         let stopped: Vec<bool> = calls
             .into_iter()
@@ -223,7 +239,11 @@ pub(crate) struct Call {
 
 impl RegionProcess {
     /// Gives an order and waits for its end.
-    pub(crate) fn ask<T: DeserializeOwned>(self: &Arc<Self>, command: Command, patience: Duration) -> anyhow::Result<T> {
+    pub(crate) fn ask<T: DeserializeOwned>(
+        self: &Arc<Self>,
+        command: Command,
+        patience: Duration,
+    ) -> anyhow::Result<T> {
         self.order(command)?.answer(patience)
     }
 
@@ -238,7 +258,11 @@ impl RegionProcess {
     }
 
     /// Gives an order whose answers go into a channel that several orders share.
-    pub(crate) fn order_into(&self, command: Command, sender: Sender<(RegionId, Heard)>) -> anyhow::Result<()> {
+    pub(crate) fn order_into(
+        &self,
+        command: Command,
+        sender: Sender<(RegionId, Heard)>,
+    ) -> anyhow::Result<()> {
         let id = {
             let mut calls = lock(&self.calls);
             if calls.gone {
@@ -270,7 +294,10 @@ impl RegionProcess {
 
 impl Call {
     /// The next event; `None` at the end of the order.
-    pub(crate) fn event<T: DeserializeOwned>(&self, patience: Duration) -> anyhow::Result<Option<T>> {
+    pub(crate) fn event<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+    ) -> anyhow::Result<Option<T>> {
         match self.next(patience)? {
             Heard::Event(value) => Ok(Some(self.read(value)?)),
             Heard::Done(_) => Ok(None),
@@ -329,7 +356,10 @@ fn hear(id: RegionId, lines: impl BufRead, calls: &Mutex<Calls>) {
     let mut calls = lock(calls);
     calls.gone = true;
     for (_, sender) in calls.open.drain() {
-        let _ = sender.send((id, Heard::Failed("the process ended unexpectedly".to_owned())));
+        let _ = sender.send((
+            id,
+            Heard::Failed("the process ended unexpectedly".to_owned()),
+        ));
     }
 }
 

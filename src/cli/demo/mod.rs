@@ -98,7 +98,18 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         matrix: args.matrix.clone(),
         ..Report::default()
     };
-    let outcome = Stage::set_up(&show, &hold, &Cast { base, matrix, picked, verbose: args.verbose }, text, &mut report);
+    let outcome = Stage::set_up(
+        &show,
+        &hold,
+        &Cast {
+            base,
+            matrix,
+            picked,
+            verbose: args.verbose,
+        },
+        text,
+        &mut report,
+    );
     match outcome {
         Ok(mut stage) => {
             for (name, step) in STEPS {
@@ -123,7 +134,11 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         super::say(&format!("{}\n", serde_json::to_string(&report)?))?;
     }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn summary(show: &Show, report: &Report) {
@@ -153,7 +168,11 @@ fn summary(show: &Show, report: &Report) {
     for failure in &report.failures {
         show.verdict(false, failure.lines().next().unwrap_or_default());
     }
-    let all = if report.ok { "all of it held" } else { "not all of it held" };
+    let all = if report.ok {
+        "all of it held"
+    } else {
+        "not all of it held"
+    };
     show.verdict(report.ok, format_args!("{all}, in {:.1} s", report.seconds));
 }
 

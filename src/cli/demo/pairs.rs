@@ -23,7 +23,11 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
     stage.show.section("Every region asks every other");
     let ids: Vec<RegionId> = stage.plan.regions.iter().map(|region| region.id).collect();
     let all = |from: &RegionId| ids.iter().map(|to| (*from, *to)).collect::<Vec<_>>();
-    let mut wanted: BTreeSet<Pair> = ids.iter().flat_map(all).filter(|(from, to)| from != to).collect();
+    let mut wanted: BTreeSet<Pair> = ids
+        .iter()
+        .flat_map(all)
+        .filter(|(from, to)| from != to)
+        .collect();
     let mut found: BTreeMap<Pair, PairReport> = BTreeMap::new();
     let mut again = 0;
     for attempt in 1..=ATTEMPTS {
@@ -36,10 +40,18 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         thread::sleep(BREATH);
     }
     report.routes = found.into_values().collect();
-    report.pairs_ok = report.routes.iter().filter(|pair| pair.within_tolerance()).count();
+    report.pairs_ok = report
+        .routes
+        .iter()
+        .filter(|pair| pair.within_tolerance())
+        .count();
     show_pairs(stage, &report.routes);
     let held = report.pairs_ok == report.pairs;
-    let repeated = if again > 0 { format!(" ({again} measured again)") } else { String::new() };
+    let repeated = if again > 0 {
+        format!(" ({again} measured again)")
+    } else {
+        String::new()
+    };
     stage.show.verdict(
         held,
         format_args!(
@@ -48,7 +60,9 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         ),
     );
     let emulated = stage.emulated();
-    let late = emulated.iter().map(|link| link.given_median_ms - link.asked_ms);
+    let late = emulated
+        .iter()
+        .map(|link| link.given_median_ms - link.asked_ms);
     let packets: u64 = emulated.iter().map(|link| link.packets).sum();
     stage.show.note(format_args!(
         "the emulator gave its {} directed links up to {:.2} ms more than asked in the median, over {packets} packets",
@@ -77,12 +91,22 @@ fn measure(
     found: &mut BTreeMap<Pair, PairReport>,
 ) -> anyhow::Result<()> {
     let regions = stage.plan.regions.len();
-    let bar = stage.show.bar(wanted.len(), if attempt == 1 { "asking" } else { "asking again" });
+    let bar = stage.show.bar(
+        wanted.len(),
+        if attempt == 1 {
+            "asking"
+        } else {
+            "asking again"
+        },
+    );
     let before = stage.statuses()?;
     let (sender, heard) = mpsc::channel();
     let mut open = 0;
     for region in stage.fleet.running() {
-        let targets = wanted.iter().filter(|(from, _)| *from == region.id).map(|(_, to)| *to);
+        let targets = wanted
+            .iter()
+            .filter(|(from, _)| *from == region.id)
+            .map(|(_, to)| *to);
         let mut targets: Vec<RegionId> = targets.collect();
         if targets.is_empty() {
             continue;
@@ -166,7 +190,11 @@ fn judge(
     }
 }
 
-fn route(statuses: &BTreeMap<RegionId, NodeStatus>, from: RegionId, to: RegionId) -> Option<(Vec<RegionId>, f64)> {
+fn route(
+    statuses: &BTreeMap<RegionId, NodeStatus>,
+    from: RegionId,
+    to: RegionId,
+) -> Option<(Vec<RegionId>, f64)> {
     let routes = &statuses.get(&from)?.routes;
     let route = routes.iter().find(|route| route.to == to)?;
     Some((route.path.clone(), route.cost_ms))
@@ -175,7 +203,10 @@ fn route(statuses: &BTreeMap<RegionId, NodeStatus>, from: RegionId, to: RegionId
 fn describe(pair: &PairReport) -> String {
     let measured = match (&pair.error, pair.measured_ms) {
         (Some(error), _) => error.clone(),
-        (None, Some(measured)) => format!("measured {measured:.1} ms, emulated {:.1} ms", pair.emulated_ms),
+        (None, Some(measured)) => format!(
+            "measured {measured:.1} ms, emulated {:.1} ms",
+            pair.emulated_ms
+        ),
         (None, None) => "not measured".to_owned(),
     };
     format!("{} → {}: {measured}", pair.from, pair.to)
@@ -184,7 +215,15 @@ fn describe(pair: &PairReport) -> String {
 fn show_pairs(stage: &Stage<'_>, pairs: &[PairReport]) {
     let show = stage.show;
     if pairs.len() <= MOST_LINES {
-        let mut table = Table::new(&["from", "to", "path", "#predicted", "#measured", "#emulated", "#off"]);
+        let mut table = Table::new(&[
+            "from",
+            "to",
+            "path",
+            "#predicted",
+            "#measured",
+            "#emulated",
+            "#off",
+        ]);
         for pair in pairs {
             table.row(row(stage, pair));
         }
@@ -213,7 +252,15 @@ fn show_pairs(stage: &Stage<'_>, pairs: &[PairReport]) {
     worst.sort_by(|a, b| b.off_ms().abs().total_cmp(&a.off_ms().abs()));
     worst.truncate(5);
     show.note("farthest from their emulated delays:");
-    let mut table = Table::new(&["from", "to", "path", "#predicted", "#measured", "#emulated", "#off"]);
+    let mut table = Table::new(&[
+        "from",
+        "to",
+        "path",
+        "#predicted",
+        "#measured",
+        "#emulated",
+        "#off",
+    ]);
     for pair in &worst {
         table.row(row(stage, pair));
     }
@@ -239,14 +286,21 @@ fn row(stage: &Stage<'_>, pair: &PairReport) -> [String; 7] {
         format!("{:.1}", pair.predicted_ms),
         measured,
         format!("{:.1}", pair.emulated_ms),
-        if pair.off_ms().is_finite() { format!("{:+.1} ms", pair.off_ms()) } else { String::new() },
+        if pair.off_ms().is_finite() {
+            format!("{:+.1} ms", pair.off_ms())
+        } else {
+            String::new()
+        },
     ]
 }
 
 /// Colours whole lines, so that the columns stay aligned.
 fn show_table(show: &Show, table: &Table, pairs: &[PairReport]) {
     for (i, line) in table.render().lines().enumerate() {
-        let held = i.checked_sub(1).and_then(|at| pairs.get(at)).map(PairReport::within_tolerance);
+        let held = i
+            .checked_sub(1)
+            .and_then(|at| pairs.get(at))
+            .map(PairReport::within_tolerance);
         match held {
             None => show.line(format_args!("    {}", show.paint(Ink::Dim, line))),
             Some(true) => show.line(format_args!("    {line}")),

@@ -22,7 +22,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
-    protocol::{Command, Count, Counted, Halfway, Heard, Order, Ping, Pinged, Pour, Poured, Reply, Sink, Start, Started},
+    protocol::{
+        Command, Count, Counted, Halfway, Heard, Order, Ping, Pinged, Pour, Poured, Reply, Sink,
+        Start, Started,
+    },
     work::{Numbered, SinkActor, SinkBook, count_words},
 };
 
@@ -227,7 +230,11 @@ impl Region {
                 routes: Some(&view.routes),
             },
         )?;
-        let mut others: Vec<_> = view.routes.iter().map(|(to, route)| (route.cost, to)).collect();
+        let mut others: Vec<_> = view
+            .routes
+            .iter()
+            .map(|(to, route)| (route.cost, to))
+            .collect();
         others.sort_unstable();
         let others = others.into_iter().map(|(_, to)| to);
         let regions: Vec<RegionId> = [home]
@@ -312,7 +319,11 @@ impl Voice {
         let mut line = json(&Reply { id: self.0, heard }).to_string();
         line.push('\n');
         let mut out = io::stdout().lock();
-        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+        if out
+            .write_all(line.as_bytes())
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             // Nobody listens any more; the end of stdin says so too, and cleans up.
             tracing::debug!("the demo does not listen");
         }

@@ -117,7 +117,8 @@ impl PairReport {
 
     /// How far the measured time is from the emulated one, in ms.
     pub(crate) fn off_ms(&self) -> f64 {
-        self.measured_ms.map_or(f64::INFINITY, |measured| measured - self.emulated_ms)
+        self.measured_ms
+            .map_or(f64::INFINITY, |measured| measured - self.emulated_ms)
     }
 }
 
@@ -198,7 +199,11 @@ mod tests {
             (0.0, Some(3.0), true),
             (0.0, None, false),
         ] {
-            assert_eq!(pair(emulated, measured).within_tolerance(), holds, "{emulated} {measured:?}");
+            assert_eq!(
+                pair(emulated, measured).within_tolerance(),
+                holds,
+                "{emulated} {measured:?}"
+            );
         }
     }
 
@@ -223,7 +228,10 @@ mod tests {
         let text = serde_json::to_string(&report).unwrap();
         let start = r#"{"regions":2,"links":1,"pairs_ok":1,"words":{"total":3,"distinct":2,"top":[["the",2]],"#;
         assert!(text.starts_with(start), "{text}");
-        assert!(text.contains(r#""failover":null,"routes":[{"from":1,"to":65534,"path":[1,65534],"#), "{text}");
+        assert!(
+            text.contains(r#""failover":null,"routes":[{"from":1,"to":65534,"path":[1,65534],"#),
+            "{text}"
+        );
     }
 
     #[test]

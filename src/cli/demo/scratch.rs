@@ -17,7 +17,11 @@ impl ScratchDir {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.subsec_nanos());
         for attempt in 0..100_u32 {
-            let name = format!("fedist-demo-{}-{:08x}", process::id(), seed.wrapping_add(attempt));
+            let name = format!(
+                "fedist-demo-{}-{:08x}",
+                process::id(),
+                seed.wrapping_add(attempt)
+            );
             let path = std::env::temp_dir().join(name);
             let mut builder = fs::DirBuilder::new();
             #[cfg(unix)]

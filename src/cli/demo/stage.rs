@@ -61,9 +61,20 @@ impl<'a> Stage<'a> {
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
         show.section("Regions");
-        let Cast { base, matrix, picked, verbose } = cast;
+        let Cast {
+            base,
+            matrix,
+            picked,
+            verbose,
+        } = cast;
         let row = |from: &usize| {
-            let cell = |to: &usize| if from == to { Some(0.0) } else { matrix.one_way_ms(*from, *to) };
+            let cell = |to: &usize| {
+                if from == to {
+                    Some(0.0)
+                } else {
+                    matrix.one_way_ms(*from, *to)
+                }
+            };
             picked.iter().map(cell).collect()
         };
         let delay_ms: Option<Vec<Vec<f64>>> = picked.iter().map(row).collect();
@@ -90,7 +101,12 @@ impl<'a> Stage<'a> {
         let statuses = stage.settle()?;
         report.links = links(&statuses).len();
         stage.show_tree(matrix, &places);
-        let core = stage.plan.regions.iter().enumerate().filter(|(_, region)| region.role != Role::Leaf);
+        let core = stage
+            .plan
+            .regions
+            .iter()
+            .enumerate()
+            .filter(|(_, region)| region.role != Role::Leaf);
         let sturdy = core.into_iter().all(|(i, _)| stage.plan.survives(i));
         let few = report.links < report.links_all_to_all;
         show.verdict(
@@ -103,7 +119,10 @@ impl<'a> Stage<'a> {
                 report.links_all_to_all
             ),
         );
-        show.verdict(sturdy, "any one of root and hubs can be lost without cutting off another region");
+        show.verdict(
+            sturdy,
+            "any one of root and hubs can be lost without cutting off another region",
+        );
         if !sturdy {
             report.failed("plan: a region hangs on a single other one");
         }
@@ -134,8 +153,15 @@ impl<'a> Stage<'a> {
 
     /// A path by names, for stories: `sa-east-1 → us-east-1 → ap-northeast-1`.
     pub(crate) fn named_path(&self, path: &[RegionId]) -> String {
-        let name = |id: &RegionId| self.plan.index(*id).and_then(|i| self.names.get(i).cloned());
-        let names: Vec<String> = path.iter().map(|id| name(id).unwrap_or_else(|| id.to_string())).collect();
+        let name = |id: &RegionId| {
+            self.plan
+                .index(*id)
+                .and_then(|i| self.names.get(i).cloned())
+        };
+        let names: Vec<String> = path
+            .iter()
+            .map(|id| name(id).unwrap_or_else(|| id.to_string()))
+            .collect();
         names.join(" → ")
     }
 
@@ -150,7 +176,11 @@ impl<'a> Stage<'a> {
     /// What the emulator asked of its links and what it gave, so far.
     pub(crate) fn emulated(&self) -> Vec<EmulatedLink> {
         let links = self.wan.report();
-        links.iter().filter(|link| link.measured > 0).map(EmulatedLink::from).collect()
+        links
+            .iter()
+            .filter(|link| link.measured > 0)
+            .map(EmulatedLink::from)
+            .collect()
     }
 
     fn start_processes(
@@ -166,7 +196,9 @@ impl<'a> Stage<'a> {
         let bar = self.show.bar(total, "starting processes");
         let mut addresses: BTreeMap<usize, SocketAddr> = BTreeMap::new();
         for wave in 0..self.plan.waves() {
-            let members: Vec<usize> = (0..total).filter(|i| self.plan.regions[*i].wave == wave).collect();
+            let members: Vec<usize> = (0..total)
+                .filter(|i| self.plan.regions[*i].wave == wave)
+                .collect();
             for i in &members {
                 let (id, name) = (self.plan.regions[*i].id, &self.names[*i]);
                 self.fleet.spawn(id, name, &fleet::data_dir(base, id))?;
@@ -190,7 +222,10 @@ impl<'a> Stage<'a> {
                     dial,
                     coordinates: place.and_then(|place| Coordinates::new(place.lat, place.lon)),
                 };
-                let call = self.fleet.region(region.id)?.order(Command::Start(Box::new(start)))?;
+                let call = self
+                    .fleet
+                    .region(region.id)?
+                    .order(Command::Start(Box::new(start)))?;
                 calls.push((i, call));
             }
             for (i, call) in calls {
@@ -204,17 +239,28 @@ impl<'a> Stage<'a> {
     }
 
     /// Opens the doors through which region `i` reaches those that it dials.
-    fn doors(&self, i: usize, addresses: &BTreeMap<usize, SocketAddr>) -> anyhow::Result<Vec<(RegionId, String)>> {
+    fn doors(
+        &self,
+        i: usize,
+        addresses: &BTreeMap<usize, SocketAddr>,
+    ) -> anyhow::Result<Vec<(RegionId, String)>> {
         let from = &self.plan.regions[i];
         let mut doors = Vec::new();
         for j in &from.dials {
             let to = self.plan.regions[*j].id;
-            let target = addresses.get(j).context("a region is dialed before it runs")?;
+            let target = addresses
+                .get(j)
+                .context("a region is dialed before it runs")?;
             let there = self.plan.path_ms(&[from.id, to]).unwrap_or_default();
             let back = self.plan.path_ms(&[to, from.id]).unwrap_or_default();
-            self.wan.set(from.id, to, LinkProfile::with_delay(millis(there)));
-            self.wan.set(to, from.id, LinkProfile::with_delay(millis(back)));
-            let door = self.wan.link(from.id, to, *target).context("the emulated WAN has no socket")?;
+            self.wan
+                .set(from.id, to, LinkProfile::with_delay(millis(there)));
+            self.wan
+                .set(to, from.id, LinkProfile::with_delay(millis(back)));
+            let door = self
+                .wan
+                .link(from.id, to, *target)
+                .context("the emulated WAN has no socket")?;
             doors.push((to, door.to_string()));
         }
         Ok(doors)
@@ -231,16 +277,25 @@ impl<'a> Stage<'a> {
             let missing = self.missing(&statuses);
             let paths: BTreeMap<_, _> = statuses
                 .iter()
-                .flat_map(|(id, status)| status.routes.iter().map(|route| ((*id, route.to), route.path.clone())))
+                .flat_map(|(id, status)| {
+                    status
+                        .routes
+                        .iter()
+                        .map(|route| ((*id, route.to), route.path.clone()))
+                })
                 .collect();
             same = if paths == before { same + 1 } else { 0 };
             before = paths;
             match missing {
                 None if same >= 2 => return Ok(statuses),
-                Some(missing) if Instant::now() >= until => bail!("{missing}, {SETTLE_PATIENCE:?} after the start"),
+                Some(missing) if Instant::now() >= until => {
+                    bail!("{missing}, {SETTLE_PATIENCE:?} after the start")
+                }
                 // Routes that keep changing are no reason to fail; the pairs are measured against what they are then.
                 None if Instant::now() >= until => return Ok(statuses),
-                Some(missing) => bar.say(format_args!("measuring links, learning routes ({missing})")),
+                Some(missing) => {
+                    bar.say(format_args!("measuring links, learning routes ({missing})"))
+                }
                 None => {}
             }
             thread::sleep(POLL);
@@ -276,7 +331,8 @@ impl<'a> Stage<'a> {
 
     fn show_tree(&self, matrix: &LatencyMatrix, places: &[usize]) {
         let under = |parent: Option<usize>| {
-            let children = (0..self.plan.regions.len()).filter(|i| self.plan.regions[*i].parent == parent);
+            let children =
+                (0..self.plan.regions.len()).filter(|i| self.plan.regions[*i].parent == parent);
             children.collect::<Vec<_>>()
         };
         let mut open: Vec<(usize, String, String)> = Vec::new();
@@ -319,8 +375,13 @@ impl<'a> Stage<'a> {
         let trunk = self.show.paint(Ink::Dim, before);
         let width = 30_usize.saturating_sub(before.chars().count());
         let name = format!("{} {}", region.id, self.names[i]);
-        let line = format!("{name:<width$} {city:<16} {:<5} {}", role_text(region.role), self.show.paint(Ink::Dim, &links));
-        self.show.line(format_args!("    {trunk}{}", line.trim_end()));
+        let line = format!(
+            "{name:<width$} {city:<16} {:<5} {}",
+            role_text(region.role),
+            self.show.paint(Ink::Dim, &links)
+        );
+        self.show
+            .line(format_args!("    {trunk}{}", line.trim_end()));
     }
 }
 
@@ -328,7 +389,11 @@ impl<'a> Stage<'a> {
 fn links(statuses: &BTreeMap<RegionId, NodeStatus>) -> BTreeSet<(RegionId, RegionId)> {
     let of = |(id, status): (&RegionId, &NodeStatus)| {
         let id = *id;
-        status.links.iter().map(move |link| ordered(id, link.peer)).collect::<Vec<_>>()
+        status
+            .links
+            .iter()
+            .map(move |link| ordered(id, link.peer))
+            .collect::<Vec<_>>()
     };
     statuses.iter().flat_map(of).collect()
 }

@@ -61,7 +61,9 @@ impl Tally {
             }
         }
         self.last_at = Some(now);
-        let slot = usize::try_from(seq).ok().and_then(|at| self.seen.get_mut(at));
+        let slot = usize::try_from(seq)
+            .ok()
+            .and_then(|at| self.seen.get_mut(at));
         match slot {
             None => self.unknown += 1,
             Some(seen) if *seen => self.doubled += 1,
@@ -104,14 +106,30 @@ mod tests {
     #[test]
     fn a_clean_flow_has_no_findings() {
         let report = of(&[(0, 0), (1, 1), (9, 2), (10, 3)]);
-        assert_eq!((report.delivered, report.doubled, report.reordered, report.unknown), (4, 0, 0, 0));
+        assert_eq!(
+            (
+                report.delivered,
+                report.doubled,
+                report.reordered,
+                report.unknown
+            ),
+            (4, 0, 0, 0)
+        );
         assert_eq!((report.longest_pause_ms, report.pause_before), (8.0, 2));
     }
 
     #[test]
     fn doubles_late_ones_and_strangers_are_told_apart() {
         let report = of(&[(0, 0), (1, 2), (2, 1), (3, 2), (4, 1), (5, 9)]);
-        assert_eq!((report.delivered, report.doubled, report.reordered, report.unknown), (3, 2, 1, 1));
+        assert_eq!(
+            (
+                report.delivered,
+                report.doubled,
+                report.reordered,
+                report.unknown
+            ),
+            (3, 2, 1, 1)
+        );
     }
 
     #[test]

@@ -365,3 +365,26 @@ fn a_node_that_was_asleep_does_not_blame_its_peer() {
     assert_eq!(world.sides[0].ends, []);
     world.check_nothing_lost();
 }
+
+#[test]
+fn a_signal_to_nobody_in_particular_keeps_its_place_among_all() {
+    let mut world = talking(SessionConfig::default());
+    world.push(0, 1, 100_000);
+    let now = world.now;
+    let mut signal = tell(1, 7);
+    signal.kind = crate::wire::RecordKind::Signal;
+    signal.to = None;
+    let [a, b] = &mut world.sides;
+    a.session.push(now, &signal, b"down").expect("room");
+    a.session
+        .push(now, &tell(1, 8), &[0; 100_000])
+        .expect("room");
+    let frames: Vec<_> = std::iter::from_fn(|| a.session.poll_transmit(now)).collect();
+    for frame in frames.iter().rev() {
+        b.session.handle_frame(now, frame.to_payload());
+    }
+    let order: Vec<_> = std::iter::from_fn(|| b.session.poll_event())
+        .map(|event| matches!(event, SessionEvent::Deliver { .. }))
+        .collect();
+    assert_eq!(order, [false, true, false], "large, signal, large");
+}
