@@ -85,6 +85,28 @@ impl RouteTable {
         RouteTable { origin, routes }
     }
 
+    /// The same table, but a route that passes one of `suspects` makes way for the cheapest one that does not, where there is
+    /// one. For the time after a link went silent, when it is not known yet whether only the link or the region is gone:
+    /// the other links of a dead region are still advertised until its other neighbours notice.
+    pub fn around(mut self, db: &LinkStateDb, suspects: &[RegionId]) -> RouteTable {
+        let doubtful = |route: &Route| route.relays().iter().any(|relay| suspects.contains(relay));
+        if self.routes.values().any(doubtful) {
+            let avoid = Avoid {
+                first_links: &[],
+                relays: suspects,
+            };
+            let others = Topology::new(self.origin, db, &avoid).cheapest_paths();
+            for (destination, route) in &mut self.routes {
+                if doubtful(route)
+                    && let Some(other) = others.get(destination)
+                {
+                    *route = other.clone();
+                }
+            }
+        }
+        self
+    }
+
     /// Where all these routes start.
     pub fn origin(&self) -> RegionId {
         self.origin

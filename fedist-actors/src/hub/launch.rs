@@ -229,6 +229,7 @@ impl Launch {
                 next_timer: Micros::ZERO,
                 last_tick: Micros::ZERO,
                 recompute_at: None,
+                suspects: HashMap::new(),
                 timer_changed: Rc::new(Notify::new()),
                 was_live: false,
                 started: Some(started),

@@ -254,6 +254,7 @@ impl Core {
         if let Some(dial) = self.dials.get_mut(&peer) {
             *dial = Dial::default();
         }
+        self.suspects.remove(&peer);
         tracing::info!(%peer, dialed = port.dialed, boot = hello.boot, "link up");
         self.count("links_opened");
         self.links.insert(peer, port);
@@ -292,10 +293,13 @@ impl Core {
     /// Ends a link that does not answer any more, without waiting for its relay to notice.
     fn link_dead(&mut self, peer: RegionId) {
         if let Some(port) = self.links.remove(&peer) {
-            tracing::info!(%peer, "link is silent: taken as down");
-            self.count("links_silent");
-            port.tx.close("silent");
             let now = self.now();
+            let silent_ms = now.saturating_sub(port.liveness.heard_at()).as_millis();
+            let probe_timeout_ms = port.estimate.probe_timeout_us() / 1000;
+            tracing::info!(%peer, silent_ms, probe_timeout_ms, "link is silent: taken as down");
+            self.count("links_silent");
+            self.suspects.insert(peer, now + SUSPICION);
+            port.tx.close("silent");
             self.dials.entry(peer).or_default().failed(now, "silent".to_owned());
             self.link_changed(peer, false);
         }
@@ -329,7 +333,9 @@ impl Core {
                 port.datagrams_received = received;
                 port.liveness.handle_rx(now);
             }
-            if let Some(sent) = port.sent_since.take() {
+            // What is stuck in the link's queues awaits a sign of life as much as what was just sent.
+            let stuck = Class::ALL.iter().any(|class| port.tx.queued(*class) > 0);
+            if let Some(sent) = port.sent_since.take().or(stuck.then_some(now)) {
                 port.liveness.handle_tx(sent);
             }
             let timeout = Micros(u64::from(port.estimate.probe_timeout_us()));
@@ -431,6 +437,8 @@ impl Core {
                 continue;
             }
             if self.db.apply(state.clone()) {
+                // Whoever says something new is alive, whatever became of the link to it.
+                self.suspects.remove(&state.region);
                 news.push(state);
             }
         }
@@ -468,11 +476,17 @@ impl Core {
 
     pub(super) fn recompute_routes(&mut self) {
         self.recompute_at = None;
-        let routes = RouteTable::compute(self.region(), &self.db, Some(&self.routes));
+        let now = self.now();
+        self.suspects.retain(|_, until| *until > now);
+        let suspects: Vec<RegionId> = self.suspects.keys().copied().collect();
+        let routes = RouteTable::compute(self.region(), &self.db, Some(&self.routes))
+            .around(&self.db, &suspects);
+        if let Some(until) = self.suspects.values().min().copied() {
+            self.schedule_recompute(until.saturating_sub(now));
+        }
         let changed = routes.changed_from(&self.routes);
         self.routes = routes;
         self.publish_view();
-        let now = self.now();
         for region in changed {
             if let Some(slot) = self.sessions.get_mut(&region) {
                 slot.session.handle_path_change(now);
@@ -577,6 +591,9 @@ const MAX_LINKS: usize = 64;
 const SETTLING: Micros = Micros::from_millis(1_500);
 const SETTLING_PROBE: Micros = Micros::from_millis(150);
 const PROBE_IDLE: Micros = Micros::from_millis(1_000);
+/// For how long after its link went silent a region is not passed through if there is another way:
+/// by then its other neighbours have noticed as well.
+const SUSPICION: Micros = Micros::from_millis(3_000);
 const ADVERTISE_PAUSE: Micros = Micros::from_millis(5_000);
 /// Shortest paths are computed this long after a change, so that a burst is one computation.
 const SPF_DELAY: Micros = Micros::from_millis(50);

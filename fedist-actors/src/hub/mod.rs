@@ -97,6 +97,8 @@ pub(crate) struct Core {
     next_timer: Micros,
     last_tick: Micros,
     recompute_at: Option<Micros>,
+    /// Regions whose link here went silent, and until when they are not trusted as relays.
+    suspects: HashMap<RegionId, Micros>,
     timer_changed: Rc<Notify>,
     /// Whether the copy in the data directory said so at the start.
     was_live: bool,

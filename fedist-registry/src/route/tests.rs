@@ -79,6 +79,18 @@ fn a_relay_is_taken_where_it_is_faster_than_the_direct_link() {
 }
 
 #[test]
+fn a_suspect_is_not_passed_where_there_is_another_way() {
+    let db = mesh(&[(1, 2, 10), (2, 3, 10), (1, 4, 50), (4, 3, 50), (2, 5, 10)]);
+    let table = RouteTable::compute(region(1), &db, None);
+    assert_eq!(table.get(region(3)).unwrap().hops, regions(&[2, 3]));
+    let around = table.clone().around(&db, &[region(2)]);
+    assert_eq!(around.get(region(3)).unwrap().hops, regions(&[4, 3]));
+    assert_eq!(around.get(region(2)), table.get(region(2)), "itself is still reached");
+    assert_eq!(around.get(region(5)), table.get(region(5)), "no other way: better than none");
+    assert_eq!(table.clone().around(&db, &[]), table);
+}
+
+#[test]
 fn only_regions_in_between_charge_their_relay_delay() {
     let mut db = mesh(&[(1, 3, 30), (3, 4, 30), (4, 2, 30)]);
     for id in 1..=4 {

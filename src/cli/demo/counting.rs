@@ -96,7 +96,8 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
             String::new()
         };
         show.note(format_args!(
-            "{given} tasks: {}{moved}",
+            "{given} task{}: {}{moved}",
+            if given == 1 { "" } else { "s" },
             shares(&words.tasks)
         ));
     }

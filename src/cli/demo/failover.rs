@@ -1,6 +1,7 @@
 //! Step (c): a flow of messages from leaf to leaf, and the death of the hub that it runs through.
 
 use std::{
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -9,10 +10,11 @@ use anyhow::{Context as _, bail};
 use fedist::registry::{RegionId, RegionPid};
 
 use super::{
+    fleet::RegionProcess,
     plan::{Plan, Role},
     protocol::{Command, Halfway, Pour, Poured, Sink},
     report::{FailoverReport, Report, grouped, round},
-    show::{Ink, Show},
+    show::{Bar, Ink},
     stage::Stage,
     tally::TallyReport,
 };
@@ -23,12 +25,12 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
     show.section("A hub dies under traffic");
     let (from, to, path) = choose(stage)?;
     show.note(format_args!(
-        "{} messages from {} to {}, by way of {}",
+        "{} messages from {} to {}",
         grouped(MESSAGES),
         stage.label(from),
-        stage.label(to),
-        stage.named_path(&path)
+        stage.label(to)
     ));
+    show.line(format_args!("    before  {}", stage.named_path(&path)));
     let sink = stage.fleet.region(to)?.clone();
     let source = stage.fleet.region(from)?.clone();
     let pid: RegionPid = sink.ask(
@@ -56,14 +58,15 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
     let at_kill: TallyReport = sink.ask(Command::Drained, PATIENCE)?;
     stage.fleet.kill(hub)?;
     let killed_at = Instant::now();
-    bar.say(show.paint(Ink::Red, &format!("region {hub} was killed")));
-    bar.at(at_kill.delivered as usize);
     let story = format!(
-        "SIGKILL for {} when {} messages had arrived",
+        "kill    SIGKILL for {}, {} messages have arrived",
         stage.label(hub),
         grouped(at_kill.delivered)
     );
-    let arrived = arrivals(show, &sink, &bar, killed_at)?;
+    bar.above(|| show.line(format_args!("    {}", show.paint(Ink::Red, &story))));
+    bar.say(format_args!("without {}", stage.name(hub)));
+    bar.at(at_kill.delivered as usize);
+    let arrived = arrivals(&sink, &bar, killed_at)?;
     let poured: Poured = pour.answer(PATIENCE)?;
     drop(bar);
     let path_after = stage
@@ -85,7 +88,21 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         path_before: halfway.path,
         path_after,
     };
-    show_flow(stage, &found, &story, &arrived);
+    if found.path_before != path {
+        show.line(format_args!(
+            "    at kill {}",
+            stage.named_path(&found.path_before)
+        ));
+    }
+    show.line(format_args!(
+        "    after   {}",
+        stage.named_path(&found.path_after)
+    ));
+    show.note(format_args!(
+        "the longest pause, {:.0} ms, ended with message {}",
+        found.longest_pause_ms,
+        grouped(arrived.pause_before)
+    ));
     // With everything delivered before the kill nothing would have been shown.
     let in_the_middle = at_kill.delivered < MESSAGES;
     let held = found.holds() && found.sent == MESSAGES && arrived.unknown == 0 && in_the_middle;
@@ -175,19 +192,13 @@ fn relay_to_lose(plan: &Plan, path: &[RegionId]) -> Option<RegionId> {
 
 /// Waits until all messages are there, or nothing more can be hoped for.
 fn arrivals(
-    show: &Show,
-    sink: &std::sync::Arc<super::fleet::RegionProcess>,
-    bar: &super::show::Bar,
+    sink: &Arc<RegionProcess>,
+    bar: &Bar,
     killed_at: Instant,
 ) -> anyhow::Result<TallyReport> {
-    let mut said = false;
     loop {
         let report: TallyReport = sink.ask(Command::Drained, PATIENCE)?;
         bar.at(report.delivered as usize);
-        if !said && killed_at.elapsed() > Duration::from_secs(1) {
-            bar.say(show.paint(Ink::Yellow, "going on over another route"));
-            said = true;
-        }
         if report.delivered >= MESSAGES {
             // Doubles would come after the last one: time for one more round trip of the longest kind.
             thread::sleep(AFTERMATH);
@@ -198,27 +209,6 @@ fn arrivals(
         }
         thread::sleep(Duration::from_millis(100));
     }
-}
-
-fn show_flow(stage: &Stage<'_>, found: &FailoverReport, story: &str, arrived: &TallyReport) {
-    let show = stage.show;
-    show.line(format_args!(
-        "    before  {}",
-        stage.named_path(&found.path_before)
-    ));
-    show.line(format_args!(
-        "    {}",
-        show.paint(Ink::Red, &format!("kill    {story}"))
-    ));
-    show.line(format_args!(
-        "    after   {}",
-        stage.named_path(&found.path_after)
-    ));
-    show.note(format_args!(
-        "the longest pause, {:.0} ms, ended with message {}",
-        found.longest_pause_ms,
-        grouped(arrived.pause_before)
-    ));
 }
 
 const MESSAGES: u64 = 200_000;

@@ -22,7 +22,7 @@ mod words;
 mod work;
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     path::PathBuf,
     process::{self, ExitCode},
     thread,
@@ -203,7 +203,12 @@ fn stop_on_ctrl_c(hold: &Hold) -> anyhow::Result<()> {
     let hold = hold.clone();
     ctrlc::set_handler(move || {
         let killed = hold.release();
-        let text = format!("\r\x1b[Kinterrupted: {killed} regions ended, nothing is left behind\n");
+        let clear = if std::io::stderr().is_terminal() {
+            "\r\x1b[K"
+        } else {
+            ""
+        };
+        let text = format!("{clear}interrupted: {killed} regions ended, nothing is left behind\n");
         let _ = std::io::stderr().write_all(text.as_bytes());
         process::exit(130);
     })

@@ -25,7 +25,6 @@ pub(crate) enum Ink {
     Dim,
     Green,
     Red,
-    Yellow,
     Cyan,
 }
 
@@ -95,7 +94,6 @@ impl Show {
             Ink::Dim => "2",
             Ink::Green => "32",
             Ink::Red => "1;31",
-            Ink::Yellow => "33",
             Ink::Cyan => "36",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
@@ -105,7 +103,7 @@ impl Show {
     pub(crate) fn bar(&self, len: usize, message: &str) -> Bar {
         self.progress(
             ProgressBar::with_draw_target(Some(len as u64), self.target()),
-            "  {spinner:.cyan} {msg:<34} {bar:28.cyan/dim} {pos}/{len}",
+            "  {spinner:.cyan} {msg:<28} {bar:24.cyan/dim} {pos}/{len}",
             message,
         )
     }
@@ -145,6 +143,14 @@ impl Bar {
     pub(crate) fn at(&self, steps: usize) {
         if let Some(bar) = &self.0 {
             bar.set_position(steps as u64);
+        }
+    }
+
+    /// Prints something above the bar.
+    pub(crate) fn above(&self, print: impl FnOnce()) {
+        match &self.0 {
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 

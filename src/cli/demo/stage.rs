@@ -147,21 +147,18 @@ impl<'a> Stage<'a> {
 
     /// A region as people read it: `2 us-east-1`.
     pub(crate) fn label(&self, id: RegionId) -> String {
+        format!("{id} {}", self.name(id))
+    }
+
+    /// The name of a region.
+    pub(crate) fn name(&self, id: RegionId) -> String {
         let name = self.plan.index(id).and_then(|i| self.names.get(i));
-        format!("{id} {}", name.map_or("", String::as_str))
+        name.cloned().unwrap_or_else(|| id.to_string())
     }
 
     /// A path by names, for stories: `sa-east-1 → us-east-1 → ap-northeast-1`.
     pub(crate) fn named_path(&self, path: &[RegionId]) -> String {
-        let name = |id: &RegionId| {
-            self.plan
-                .index(*id)
-                .and_then(|i| self.names.get(i).cloned())
-        };
-        let names: Vec<String> = path
-            .iter()
-            .map(|id| name(id).unwrap_or_else(|| id.to_string()))
-            .collect();
+        let names: Vec<String> = path.iter().map(|id| self.name(*id)).collect();
         names.join(" → ")
     }
 
@@ -355,10 +352,13 @@ impl<'a> Stage<'a> {
 
     fn show_region(&self, i: usize, before: &str, matrix: &LatencyMatrix, places: &[usize]) {
         let region = &self.plan.regions[i];
-        let city = places
-            .get(i)
-            .and_then(|place| matrix.place(*place))
-            .map_or("", |place| place.city.as_str());
+        let city = |place: &usize| {
+            let city = matrix.place(*place).map_or("", |place| place.city.as_str());
+            city.chars().take(20).collect::<String>()
+        };
+        let city_width = places.iter().map(|place| city(place).chars().count());
+        let city_width = city_width.max().unwrap_or(0);
+        let city = places.get(i).map(city).unwrap_or_default();
         let links: Vec<String> = region
             .dials
             .iter()
@@ -373,10 +373,10 @@ impl<'a> Stage<'a> {
             false => format!("links to {}", links.join(", ")),
         };
         let trunk = self.show.paint(Ink::Dim, before);
-        let width = 30_usize.saturating_sub(before.chars().count());
+        let width = 24_usize.saturating_sub(before.chars().count());
         let name = format!("{} {}", region.id, self.names[i]);
         let line = format!(
-            "{name:<width$} {city:<16} {:<5} {}",
+            "{name:<width$} {city:<city_width$}  {:<4} {}",
             role_text(region.role),
             self.show.paint(Ink::Dim, &links)
         );

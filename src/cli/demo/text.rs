@@ -168,7 +168,7 @@ impl Text {
 
     fn built_in() -> Text {
         Text {
-            what: "the demo's own source".to_owned(),
+            what: "FeDist's README and the source of this demo".to_owned(),
             files: Vec::new(),
             bytes: BUILT_IN.iter().map(|text| text.len() as u64).sum(),
             unreadable: Vec::new(),
@@ -183,6 +183,7 @@ const TEXT_FILES: &[&str] = &["md", "rs", "toml", "txt", "csv"];
 
 /// For a demo away from the repository.
 const BUILT_IN: &[&str] = &[
+    include_str!("../../../README.md"),
     include_str!("mod.rs"),
     include_str!("plan.rs"),
     include_str!("words.rs"),
