@@ -27,7 +27,11 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
         .into_iter()
         .map(|path| {
-            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
             (name, fs::read_to_string(path).unwrap())
         })
         .collect()
@@ -61,7 +65,10 @@ fn absent(folders: &[&str], words: &[&str], allowed: impl Fn(&str) -> bool) {
             }
         }
     }
-    assert!(files > 0, "no sources below {folders:?}: has the tree moved?");
+    assert!(
+        files > 0,
+        "no sources below {folders:?}: has the tree moved?"
+    );
     assert!(found.is_empty(), "must be absent:\n{}", found.join("\n"));
 }
 
@@ -80,7 +87,11 @@ fn imports_follow_the_arrow() {
         &["fedist_transport", "fedist_actors", "fedist::"],
         |_| false,
     );
-    absent(&["fedist-transport/src"], &["fedist_actors", "fedist::"], |_| false);
+    absent(
+        &["fedist-transport/src"],
+        &["fedist_actors", "fedist::"],
+        |_| false,
+    );
     absent(&["fedist-actors/src"], &["use fedist::"], |_| false);
 }
 
@@ -148,7 +159,14 @@ fn decoders_of_the_wire_cannot_panic() {
 fn no_unsafe_and_nothing_unfinished() {
     absent(
         &CRATES,
-        &["unsafe {", "unsafe fn", "unsafe impl", "todo!(", "unimplemented!(", "dbg!("],
+        &[
+            "unsafe {",
+            "unsafe fn",
+            "unsafe impl",
+            "todo!(",
+            "unimplemented!(",
+            "dbg!(",
+        ],
         |_| false,
     );
 }
@@ -161,18 +179,36 @@ fn no_file_grows_beyond_what_one_can_read() {
         .filter(|(_, text)| text.lines().count() > 900)
         .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
         .collect();
-    assert!(long.is_empty(), "a room this large usually holds two:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "a room this large usually holds two:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
 fn every_crate_takes_versions_and_lints_from_the_workspace() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for member in ["fedist-registry", "fedist-transport", "fedist-actors", "fedist-macros"] {
+    for member in [
+        "fedist-registry",
+        "fedist-transport",
+        "fedist-actors",
+        "fedist-macros",
+    ] {
         let manifest = fs::read_to_string(root.join(member).join("Cargo.toml")).unwrap();
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{member}: lints of the workspace");
-        for line in manifest.lines().skip_while(|line| *line != "[dependencies]") {
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{member}: lints of the workspace"
+        );
+        for line in manifest
+            .lines()
+            .skip_while(|line| *line != "[dependencies]")
+        {
             let own_version = line.contains("version =") || line.contains("= \"");
-            assert!(!own_version, "{member}: `{line}` states a version of its own");
+            assert!(
+                !own_version,
+                "{member}: `{line}` states a version of its own"
+            );
         }
     }
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();

@@ -3,9 +3,7 @@
 use std::{cell::RefCell, fmt};
 
 use actix::{
-    Actor, Addr, Handler, Recipient,
-    dev::ToEnvelope,
-    prelude::SendError as ActixSendError,
+    Actor, Addr, Handler, Recipient, dev::ToEnvelope, prelude::SendError as ActixSendError,
 };
 use fedist_registry::{RegionId, RegionPid};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -147,7 +145,9 @@ impl<A: Actor> RegionAddr<A> {
         M: WireMessage,
     {
         match (&self.local, &self.target.node) {
-            (Some(addr), Some(node)) => Ask::local(node, self.target.pid, LocalAsk::new(addr.send(message))),
+            (Some(addr), Some(node)) => {
+                Ask::local(node, self.target.pid, LocalAsk::new(addr.send(message)))
+            }
             _ => self.target.ask(message),
         }
     }
@@ -213,15 +213,13 @@ impl<M: WireMessage> RegionRecipient<M> {
     pub async fn tell(&self, message: M) -> Result<(), SendError<M>> {
         match &self.local {
             None => self.target.tell(message).await,
-            Some(recipient) => {
-                match local_refusal(self.target.pid, recipient.try_send(message)) {
-                    Err(SendError::Full(message)) => {
-                        let _ = recipient.send(message).await;
-                        Ok(())
-                    }
-                    outcome => outcome,
+            Some(recipient) => match local_refusal(self.target.pid, recipient.try_send(message)) {
+                Err(SendError::Full(message)) => {
+                    let _ = recipient.send(message).await;
+                    Ok(())
                 }
-            }
+                outcome => outcome,
+            },
         }
     }
 
@@ -234,9 +232,11 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// Dropping the future gives the answer up; the message may still be handled.
     pub fn send(&self, message: M) -> Ask<M> {
         match (&self.local, &self.target.node) {
-            (Some(recipient), Some(node)) => {
-                Ask::local(node, self.target.pid, LocalAsk::new(recipient.send(message)))
-            }
+            (Some(recipient), Some(node)) => Ask::local(
+                node,
+                self.target.pid,
+                LocalAsk::new(recipient.send(message)),
+            ),
             _ => self.target.ask(message),
         }
     }
@@ -328,7 +328,10 @@ impl PidSend for RegionPid {
     }
 }
 
-fn local_refusal<M>(pid: RegionPid, outcome: Result<(), ActixSendError<M>>) -> Result<(), SendError<M>> {
+fn local_refusal<M>(
+    pid: RegionPid,
+    outcome: Result<(), ActixSendError<M>>,
+) -> Result<(), SendError<M>> {
     outcome.map_err(|error| match error {
         ActixSendError::Full(message) => SendError::Full(message),
         ActixSendError::Closed(message) => SendError::NoActor(pid, message),

@@ -192,8 +192,10 @@ async fn ask_remote<M: WireMessage>(
         })?,
         Err(_) => return Err(AskError::Stopped),
     };
-    with_decoding_node(&node, Some(pid.region()), || decode::<M::Result>(&body)).map_err(|error| AskError::Undecodable {
-        pid,
-        detail: error.to_string(),
+    with_decoding_node(&node, Some(pid.region()), || decode::<M::Result>(&body)).map_err(|error| {
+        AskError::Undecodable {
+            pid,
+            detail: error.to_string(),
+        }
     })
 }

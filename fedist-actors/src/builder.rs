@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use fedist_registry::{Coordinates, Micros, RegionId, RegionName, RegionRecord, Status, StoreError};
+use fedist_registry::{
+    Coordinates, Micros, RegionId, RegionName, RegionRecord, Status, StoreError,
+};
 use fedist_transport::{
     identity::IdentityError,
     memory::MemoryPort,
@@ -72,7 +74,9 @@ pub enum StartError {
     #[error("join refused ({0})")]
     JoinRefused(String),
     /// Nobody at the join addresses let this region in within the time.
-    #[error("join timed out ({join}, after {after:?}; {last}); a hub or the root must answer there; check the address and that it runs")]
+    #[error(
+        "join timed out ({join}, after {after:?}; {last}); a hub or the root must answer there; check the address and that it runs"
+    )]
     JoinTimedOut {
         /// The addresses tried.
         join: String,
@@ -282,9 +286,7 @@ impl NodeBuilder {
             .unwrap_or_else(|_| Err(StartError::Thread("it ended while starting".to_owned())))
     }
 
-    fn launch(
-        self,
-    ) -> Result<(Launch, oneshot::Receiver<Result<Node, StartError>>), StartError> {
+    fn launch(self) -> Result<(Launch, oneshot::Receiver<Result<Node, StartError>>), StartError> {
         let config = |text: String| StartError::Config(text);
         let name = self
             .name
@@ -365,6 +367,8 @@ fn resolve(listen: &str) -> Result<SocketAddr, String> {
         .ok()
         .and_then(|mut addresses| addresses.next())
         .ok_or_else(|| {
-            format!("listen ({listen}); it must be an address `host:port`; write e.g. 127.0.0.1:4433")
+            format!(
+                "listen ({listen}); it must be an address `host:port`; write e.g. 127.0.0.1:4433"
+            )
         })
 }

@@ -9,7 +9,9 @@ use std::{
 use fedist_registry::RegionPid;
 
 /// Why a message did not reach its receiver, as counted and noted in the ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[non_exhaustive]
 pub enum DropReason {
     /// A bounded queue or mailbox was full.
@@ -110,7 +112,9 @@ impl DeadLetters {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -137,6 +141,9 @@ mod tests {
         let recent = letters.recent();
         assert_eq!(recent.len(), RING_LEN);
         assert_eq!(recent[0].message, "10");
-        assert_eq!(letters.counts()[&DropReason::NoActor], (RING_LEN + 10) as u64);
+        assert_eq!(
+            letters.counts()[&DropReason::NoActor],
+            (RING_LEN + 10) as u64
+        );
     }
 }

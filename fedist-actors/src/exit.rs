@@ -62,7 +62,9 @@ impl actix::Message for Down {
 }
 
 /// Names one monitor of this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct MonitorRef(pub(crate) u64);
 
 /// Where a `Down` goes. Boxed so that actors, tasks and supervisors can all watch.
@@ -112,7 +114,9 @@ impl RemoteMonitors {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<MonitorRef, (RegionPid, DownSink)>> {
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -32,7 +32,9 @@ pub enum ExportError {
     #[error("actor {0} has ended; only a living actor can be exported")]
     Ended(RegionPid),
     /// Another actor of this node holds the name.
-    #[error("name taken ({name}, by {holder}); a name is held by one actor of a region; choose another or stop the holder")]
+    #[error(
+        "name taken ({name}, by {holder}); a name is held by one actor of a region; choose another or stop the holder"
+    )]
     NameTaken {
         /// The name.
         name: String,
@@ -40,7 +42,9 @@ pub enum ExportError {
         holder: RegionPid,
     },
     /// The name does not have the form of a name.
-    #[error("malformed name ({name}); a name is 1 to 255 bytes without control characters; choose another")]
+    #[error(
+        "malformed name ({name}); a name is 1 to 255 bytes without control characters; choose another"
+    )]
     MalformedName {
         /// The name.
         name: String,
@@ -81,8 +85,10 @@ impl<A: Actor> Exportable<A> for Addr<A> {
         let pid = node.next_local().map_err(ExportError::Spawn).map(|local| {
             let pid = RegionPid::new(node.region(), local);
             let weak = self.downgrade();
-            let process = Process::new(pid, Some(Box::new(self.clone())))
-                .with_probe(Box::new(move || weak.upgrade().is_some_and(|addr| addr.connected())));
+            let process =
+                Process::new(pid, Some(Box::new(self.clone()))).with_probe(Box::new(move || {
+                    weak.upgrade().is_some_and(|addr| addr.connected())
+                }));
             node.inner().processes.insert(process);
             pid
         });
@@ -127,7 +133,8 @@ impl<A: Actor> Export<A> {
                 },
                 message: PhantomData,
             };
-            self.inlets.push((wire_type::<M>(), M::NAME, Arc::new(inlet)));
+            self.inlets
+                .push((wire_type::<M>(), M::NAME, Arc::new(inlet)));
         }
         self
     }
@@ -164,7 +171,9 @@ impl<A: Actor> Export<A> {
                 return Err(ExportError::MalformedName { name });
             }
             match self.node.inner().processes.register(&name, &process) {
-                Err(holder) if holder != pid => return Err(ExportError::NameTaken { name, holder }),
+                Err(holder) if holder != pid => {
+                    return Err(ExportError::NameTaken { name, holder });
+                }
                 Ok(()) | Err(_) => {}
             }
         }

@@ -49,7 +49,10 @@ pub struct DecodeError {
 ///
 /// Small values share one allocation: each thread writes into a chunk and hands out
 /// slices of it, so that a message costs a reference count instead of a `malloc`.
-pub(crate) fn encode<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Result<Bytes, EncodeError> {
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    name: &'static str,
+    value: &T,
+) -> Result<Bytes, EncodeError> {
     CHUNK.with_borrow_mut(|chunk| {
         if chunk.capacity() < CHUNK_LOW {
             *chunk = BytesMut::with_capacity(CHUNK_LEN);
@@ -112,7 +115,14 @@ mod tests {
     fn an_added_optional_field_is_compatible_both_ways() {
         let old = encode("t", &Old { a: 7 }).unwrap();
         assert_eq!(decode::<New>(&old).unwrap(), New { a: 7, b: None });
-        let new = encode("t", &New { a: 7, b: Some("x".into()) }).unwrap();
+        let new = encode(
+            "t",
+            &New {
+                a: 7,
+                b: Some("x".into()),
+            },
+        )
+        .unwrap();
         assert_eq!(decode::<Old>(&new).unwrap(), Old { a: 7 });
     }
 

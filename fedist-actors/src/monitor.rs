@@ -37,11 +37,7 @@ impl<A: Actor<Context = Context<A>>> ContextExt<A> for Context<A> {
     {
         let Current { node, pid: me } = current()?;
         let watcher = self.address().recipient::<Down>();
-        Some(node.watch_for(
-            me.local(),
-            pid,
-            Box::new(move |down| watcher.do_send(down)),
-        ))
+        Some(node.watch_for(me.local(), pid, Box::new(move |down| watcher.do_send(down))))
     }
 
     fn demonitor(&self, pid: RegionPid, monitor: MonitorRef) {

@@ -19,19 +19,25 @@ pub struct Whereis {
 #[non_exhaustive]
 pub enum LookupError {
     /// The path has no `/`, or nothing before or behind it.
-    #[error("malformed path ({path}); it is `region/name` with the region's name or number; write e.g. us-east/room/rust")]
+    #[error(
+        "malformed path ({path}); it is `region/name` with the region's name or number; write e.g. us-east/room/rust"
+    )]
     Malformed {
         /// The path as given.
         path: String,
     },
     /// No region of that name or number.
-    #[error("unknown region ({region}); it is not in this node's copy of the registry; see `fedist regions`")]
+    #[error(
+        "unknown region ({region}); it is not in this node's copy of the registry; see `fedist regions`"
+    )]
     UnknownRegion {
         /// The first part of the path.
         region: String,
     },
     /// The region answers, but nothing there has the name.
-    #[error("no such name ({name}, in region {region}); no living actor is registered under it; check the spelling")]
+    #[error(
+        "no such name ({name}, in region {region}); no living actor is registered under it; check the spelling"
+    )]
     NotFound {
         /// The name.
         name: String,

@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use dashmap::DashMap;
 use fedist_registry::{
-    AllocError, IdAllocator, LocalId, Micros, Registry, RegionId, RegionPid, RouteTable,
+    AllocError, IdAllocator, LocalId, Micros, RegionId, RegionPid, Registry, RouteTable,
 };
 use fedist_transport::wire::{RecordHeader, RecordKind, type_hash};
 use tokio::sync::{mpsc, oneshot};
@@ -263,7 +263,11 @@ impl Node {
     }
 
     /// As [`spawn_here`](Self::spawn_here), under the id of a well-known service.
-    pub(crate) fn spawn_here_at<A, F>(&self, local: LocalId, make: F) -> Result<LocalAddr<A>, SpawnError>
+    pub(crate) fn spawn_here_at<A, F>(
+        &self,
+        local: LocalId,
+        make: F,
+    ) -> Result<LocalAddr<A>, SpawnError>
     where
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + 'static,
@@ -277,7 +281,10 @@ impl Node {
     }
 
     /// Enters an actor into the process table.
-    fn admit<A>(&self, local: LocalId) -> Result<(LocalAddr<A>, channel::AddressReceiver<A>), SpawnError>
+    fn admit<A>(
+        &self,
+        local: LocalId,
+    ) -> Result<(LocalAddr<A>, channel::AddressReceiver<A>), SpawnError>
     where
         A: Actor<Context = Context<A>>,
     {
@@ -424,7 +431,12 @@ impl Node {
         };
         let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
         let region = pid.region();
-        match self.0.gates.get(region).acquire(header.encoded_len(body.len())) {
+        match self
+            .0
+            .gates
+            .get(region)
+            .acquire(header.encoded_len(body.len()))
+        {
             Ok(()) => {
                 self.queue(Outbound::Tell {
                     region,
@@ -478,9 +490,11 @@ impl Node {
     pub(crate) fn ask_to<M: WireMessage>(&self, pid: RegionPid, message: M) -> Ask<M> {
         if pid.region() == self.0.region {
             return match self.local_recipient::<M>(pid) {
-                Ok(recipient) => {
-                    Ask::local(self, pid, crate::ask::LocalAsk::new(recipient.send(message)))
-                }
+                Ok(recipient) => Ask::local(
+                    self,
+                    pid,
+                    crate::ask::LocalAsk::new(recipient.send(message)),
+                ),
                 Err(error) => Ask::failed(error),
             };
         }
@@ -494,9 +508,7 @@ impl Node {
         &self,
         pid: RegionPid,
     ) -> Result<Recipient<M>, AskError> {
-        let process = self
-            .local_address_of(pid)
-            .ok_or(AskError::NoActor(pid))?;
+        let process = self.local_address_of(pid).ok_or(AskError::NoActor(pid))?;
         process
             .inlet(wire_type::<M>())
             .and_then(|inlet| inlet.recipient().downcast::<Recipient<M>>().ok())
@@ -583,7 +595,14 @@ impl Node {
         monitor: MonitorRef,
         reason: ExitReason,
     ) {
-        self.signal(region, &Signal::Down { pid, monitor, reason });
+        self.signal(
+            region,
+            &Signal::Down {
+                pid,
+                monitor,
+                reason,
+            },
+        );
     }
 
     // ---- the hub -------------------------------------------------------------------------

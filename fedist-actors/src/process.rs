@@ -117,7 +117,12 @@ impl Process {
     }
 
     pub(crate) fn stop(&self) {
-        if let Some(stop) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(stop) = self
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             let _ = stop.send(());
         }
     }
@@ -185,7 +190,9 @@ impl ProcessTable {
     }
 
     pub(crate) fn get(&self, local: LocalId) -> Option<Arc<Process>> {
-        self.processes.get(&local.get()).map(|entry| Arc::clone(&entry))
+        self.processes
+            .get(&local.get())
+            .map(|entry| Arc::clone(&entry))
     }
 
     /// The application's actors and tasks.
@@ -237,7 +244,8 @@ impl ProcessTable {
     pub(crate) fn end(&self, local: LocalId) -> Option<Ended> {
         let (_, process) = self.processes.remove(&local.get())?;
         process.alive.store(false, Ordering::Release);
-        let names = std::mem::take(&mut *process.names.lock().unwrap_or_else(PoisonError::into_inner));
+        let names =
+            std::mem::take(&mut *process.names.lock().unwrap_or_else(PoisonError::into_inner));
         for name in names {
             self.names.remove_if(&name, |_, pid| *pid == process.pid);
         }
@@ -248,13 +256,17 @@ impl ProcessTable {
             .take()
             .unwrap_or_default();
         // Addresses and inlets hold the mailbox open; let go of them now, not with the last `Arc`.
-        *process.address.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *process
+            .address
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         process
             .inlets
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        let held = std::mem::take(&mut *process.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let held =
+            std::mem::take(&mut *process.held.lock().unwrap_or_else(PoisonError::into_inner));
         Some(Ended {
             pid: process.pid,
             watchers,

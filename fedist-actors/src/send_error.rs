@@ -98,19 +98,29 @@ impl<M> std::error::Error for SendError<M> {}
 #[non_exhaustive]
 pub enum AskError {
     /// The mailbox or the queue towards the region stayed full until the deadline.
-    #[error("the queue towards the receiver is full; its bound holds senders back; send less or wait")]
+    #[error(
+        "the queue towards the receiver is full; its bound holds senders back; send less or wait"
+    )]
     Full,
     /// No path leads to the region now.
-    #[error("no route to region {0}; no chain of links leads there now; try again or check `fedist links`")]
+    #[error(
+        "no route to region {0}; no chain of links leads there now; try again or check `fedist links`"
+    )]
     NoRoute(RegionId),
     /// The registry copy of this node has no such region.
-    #[error("unknown region ({0}); it is not in this node's copy of the registry; check the number or wait for its join")]
+    #[error(
+        "unknown region ({0}); it is not in this node's copy of the registry; check the number or wait for its join"
+    )]
     UnknownRegion(RegionId),
     /// This node has not finished joining.
-    #[error("this region is not live yet; a newcomer may not send across regions before it is; wait for `start` to return")]
+    #[error(
+        "this region is not live yet; a newcomer may not send across regions before it is; wait for `start` to return"
+    )]
     NotLive,
     /// The encoded message is longer than a message may be.
-    #[error("message too large ({len} bytes); at most {max} bytes; split it or raise `max_message`")]
+    #[error(
+        "message too large ({len} bytes); at most {max} bytes; split it or raise `max_message`"
+    )]
     TooLarge {
         /// Length in bytes.
         len: u64,
@@ -124,10 +134,14 @@ pub enum AskError {
     #[error("no actor ({0}); it never lived or has ended; look its name up again")]
     NoActor(RegionPid),
     /// The actor exists, but is not exported for this type of message.
-    #[error("denied ({0}); the actor does not export this message type; list it with `export(..).handles::<M>()`")]
+    #[error(
+        "denied ({0}); the actor does not export this message type; list it with `export(..).handles::<M>()`"
+    )]
     Denied(RegionPid),
     /// The receiving node has no decoder for the type at all.
-    #[error("unknown message type ({name} version {version}, at {pid}); the receiving node knows no such type; export an actor that handles it")]
+    #[error(
+        "unknown message type ({name} version {version}, at {pid}); the receiving node knows no such type; export an actor that handles it"
+    )]
     UnknownType {
         /// The receiver.
         pid: RegionPid,
@@ -137,7 +151,9 @@ pub enum AskError {
         version: u16,
     },
     /// The bytes do not decode as the type at the receiver (or the answer at the sender).
-    #[error("undecodable body (for {pid}: {detail}); both sides must agree on the type's shape; compare its version")]
+    #[error(
+        "undecodable body (for {pid}: {detail}); both sides must agree on the type's shape; compare its version"
+    )]
     Undecodable {
         /// The receiver.
         pid: RegionPid,
@@ -145,7 +161,9 @@ pub enum AskError {
         detail: String,
     },
     /// The receiver ended (or panicked) before it answered.
-    #[error("the receiver ended before it answered ({0}); the message may have been handled in part")]
+    #[error(
+        "the receiver ended before it answered ({0}); the message may have been handled in part"
+    )]
     NoReply(RegionPid),
     /// No answer within the deadline: outcome unknown.
     #[error("no answer within {0:?}; the outcome is unknown; ask again only if that is safe")]

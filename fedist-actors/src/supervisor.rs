@@ -6,10 +6,7 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use fedist_registry::RegionPid;
 use tokio::time::Instant;
 
-use crate::{
-    Down, ExitReason, Export, ExportError, LocalAddr, Node, SpawnError,
-    exit::MonitorRef,
-};
+use crate::{Down, ExitReason, Export, ExportError, LocalAddr, Node, SpawnError, exit::MonitorRef};
 
 /// When a child that ended is started again; Erlang's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,14 +164,25 @@ impl Supervisor {
         }
     }
 
-    #[allow(clippy::panic, reason = "reaching the intensity ends the supervisor; its watchers are to see why")]
+    #[allow(
+        clippy::panic,
+        reason = "reaching the intensity ends the supervisor; its watchers are to see why"
+    )]
     fn restart_later(&mut self, index: usize, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) > self.period) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.duration_since(*at) > self.period)
+        {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
-        let name = self.children.get(index).map(|child| child.spec.name.clone()).unwrap_or_default();
+        let name = self
+            .children
+            .get(index)
+            .map(|child| child.spec.name.clone())
+            .unwrap_or_default();
         if self.recent.len() > self.max_restarts {
             panic!(
                 "reached max restart intensity: {} restarts within {:?}, the last of child {name}",
@@ -184,10 +192,15 @@ impl Supervisor {
         }
         if let Some(child) = self.children.get_mut(index) {
             child.restarts += 1;
-            let pause = self.backoff.saturating_mul(1 << child.failures.min(9)).min(MAX_BACKOFF);
+            let pause = self
+                .backoff
+                .saturating_mul(1 << child.failures.min(9))
+                .min(MAX_BACKOFF);
             child.failures += 1;
             let jitter = pause.mul_f64(fastrand::f64() * 0.2);
-            ctx.run_later(pause + jitter, move |supervisor, ctx| supervisor.start_child(index, ctx));
+            ctx.run_later(pause + jitter, move |supervisor, ctx| {
+                supervisor.start_child(index, ctx)
+            });
         }
     }
 }

@@ -95,7 +95,9 @@ pub enum TaskError {
     #[error("the task panicked: {0}")]
     Panicked(String),
     /// Its region became unreachable while it ran; it is cancelled there when that side notices.
-    #[error("region {0} became unreachable while the task ran; it may have finished; start it again only if that is safe")]
+    #[error(
+        "region {0} became unreachable while the task ran; it may have finished; start it again only if that is safe"
+    )]
     Unreachable(RegionId),
     /// It was stopped from its own side.
     #[error("the task was stopped in its region ({0})")]
@@ -142,8 +144,9 @@ impl TaskTable {
     pub(crate) fn add<T: Task>(&mut self, _: T) {
         let runner: Runner = Arc::new(|cx: TaskCx, body: Bytes| {
             Box::pin(async move {
-                let input = with_decoding_node(&cx.node, Some(cx.caller), || decode::<T::Input>(&body))
-                    .map_err(|error| error.to_string())?;
+                let input =
+                    with_decoding_node(&cx.node, Some(cx.caller), || decode::<T::Input>(&body))
+                        .map_err(|error| error.to_string())?;
                 drop(body);
                 let output = T::run(cx, input).await;
                 encode(T::NAME, &output).map_err(|error| error.to_string())
@@ -235,7 +238,10 @@ impl TaskBook {
 
     fn settle(&self, from: RegionId, reference: u64, result: Result<Bytes, TaskError>) {
         let mut book = self.lock();
-        if book.awaited.get(&reference).is_some_and(|awaited| awaited.region == from)
+        if book
+            .awaited
+            .get(&reference)
+            .is_some_and(|awaited| awaited.region == from)
             && let Some(awaited) = book.awaited.remove(&reference)
         {
             let _ = awaited.result.send(result);
@@ -351,7 +357,10 @@ impl Handler<TaskDone> for TaskService {
             Outcome::Panicked(text) => Err(TaskError::Panicked(text)),
             Outcome::Failed(text) => Err(TaskError::Codec(text)),
         };
-        self.node.inner().tasks.settle(from, message.reference, result);
+        self.node
+            .inner()
+            .tasks
+            .settle(from, message.reference, result);
     }
 }
 
@@ -447,7 +456,11 @@ impl Node {
         if let Err(error) = service.tell(self, done(outcome)).await {
             let text = error.to_string();
             tracing::warn!(%caller, error = %text, "a task's result could not be sent");
-            if service.tell(self, done(Outcome::Failed(text))).await.is_err() {
+            if service
+                .tell(self, done(Outcome::Failed(text)))
+                .await
+                .is_err()
+            {
                 tracing::debug!(%caller, "nor could the reason");
             }
         }
@@ -546,7 +559,11 @@ impl TasksAt {
     ///
     /// # Cancel safety
     /// Dropped before it resolves, the task may have been started; it is cancelled then.
-    pub async fn start<T: Task>(&self, task: T, input: T::Input) -> Result<TaskHandle<T::Output>, TaskError> {
+    pub async fn start<T: Task>(
+        &self,
+        task: T,
+        input: T::Input,
+    ) -> Result<TaskHandle<T::Output>, TaskError> {
         let _ = task;
         let node = &self.node;
         let input = encode(T::NAME, &input).map_err(|error| TaskError::Codec(error.to_string()))?;
@@ -663,7 +680,9 @@ impl<O: DeserializeOwned> TaskHandle<O> {
         };
         self.outcome = None;
         let node = self.node.clone();
-        with_decoding_node(&node, Some(self.region), || decode::<O>(&body?).map_err(|error| TaskError::Codec(error.to_string())))
+        with_decoding_node(&node, Some(self.region), || {
+            decode::<O>(&body?).map_err(|error| TaskError::Codec(error.to_string()))
+        })
     }
 
     /// Cancels the task: it is dropped at its next `await`. The same as dropping the handle.

@@ -25,7 +25,12 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             type Result = #result;
         }
     };
-    let Some(WireNames { name: wire_name, version, root }) = names else {
+    let Some(WireNames {
+        name: wire_name,
+        version,
+        root,
+    }) = names
+    else {
         return Ok(message);
     };
     if !input.generics.params.is_empty() {

@@ -53,10 +53,14 @@ impl Core {
                 }
             }
             RecordKind::ReplyError => {
-                let error = decode::<AskError>(&body).unwrap_or_else(|error| AskError::Undecodable {
-                    pid: RegionPid::new(src, header.from.unwrap_or(fedist_registry::service::HUB)),
-                    detail: format!("the reason given for a refusal: {error}"),
-                });
+                let error =
+                    decode::<AskError>(&body).unwrap_or_else(|error| AskError::Undecodable {
+                        pid: RegionPid::new(
+                            src,
+                            header.from.unwrap_or(fedist_registry::service::HUB),
+                        ),
+                        detail: format!("the reason given for a refusal: {error}"),
+                    });
                 if !self.asks.settle(src, header.correlation, Err(error)) {
                     self.count("replies_late");
                 }
@@ -75,7 +79,9 @@ impl Core {
         let found = self.inlet_for(header);
         let (process, inlet) = match found {
             Ok(found) => found,
-            Err(error) => return self.bounce_tell(src, header, crate::address::drop_reason(&error)),
+            Err(error) => {
+                return self.bounce_tell(src, header, crate::address::drop_reason(&error));
+            }
         };
         if self.overflow.contains_key(&process.pid.local().get()) {
             // Behind those that wait already, so that the order holds.
@@ -83,7 +89,13 @@ impl Core {
             return;
         }
         let node = self.node.clone();
-        match inlet.tell(Source { node: &node, region: src }, body) {
+        match inlet.tell(
+            Source {
+                node: &node,
+                region: src,
+            },
+            body,
+        ) {
             TellDelivery::Done => {}
             TellDelivery::Full(later) => self.mailbox_full(src, later, process.pid),
             TellDelivery::Closed => self.bounce_tell(src, header, DropReason::NoActor),
@@ -107,9 +119,17 @@ impl Core {
             return;
         }
         let node = self.node.clone();
-        match inlet.ask(Source { node: &node, region: src }, body) {
+        match inlet.ask(
+            Source {
+                node: &node,
+                region: src,
+            },
+            body,
+        ) {
             AskDelivery::Pending(answer) => {
-                let _ = self.answers.send(reply_when_done(node, src, *header, answer));
+                let _ = self
+                    .answers
+                    .send(reply_when_done(node, src, *header, answer));
             }
             AskDelivery::Full(answer) => {
                 self.mailbox_full(src, reply_when_done(node, src, *header, answer), pid);
@@ -122,7 +142,10 @@ impl Core {
     }
 
     /// The actor and its inlet for a record, or the named reason why there is none (C23).
-    fn inlet_for(&mut self, header: &RecordHeader) -> Result<(Arc<Process>, Arc<dyn Inlet>), AskError> {
+    fn inlet_for(
+        &mut self,
+        header: &RecordHeader,
+    ) -> Result<(Arc<Process>, Arc<dyn Inlet>), AskError> {
         let to = header.to.unwrap_or(fedist_registry::service::HUB);
         let pid = RegionPid::new(self.region(), to);
         let process = self.process(to).ok_or(AskError::NoActor(pid))?;
@@ -268,7 +291,9 @@ impl Core {
                 let pid = RegionPid::new(self.region(), local);
                 match inlet.ask(from, &body) {
                     AskDelivery::Pending(answer) => {
-                        let _ = self.answers.send(reply_when_done(node.clone(), src, header, answer));
+                        let _ =
+                            self.answers
+                                .send(reply_when_done(node.clone(), src, header, answer));
                     }
                     AskDelivery::Full(answer) => {
                         return Some(reply_when_done(node, src, header, answer));
@@ -283,7 +308,9 @@ impl Core {
                     TellDelivery::Done => {}
                     TellDelivery::Full(later) => return Some(later),
                     TellDelivery::Closed => self.bounce_tell(src, &header, DropReason::NoActor),
-                    TellDelivery::Undecodable(detail) => self.undecodable_tell(src, &header, &detail),
+                    TellDelivery::Undecodable(detail) => {
+                        self.undecodable_tell(src, &header, &detail)
+                    }
                 }
             }
         }
@@ -302,7 +329,8 @@ impl Core {
                     None => true,
                 };
                 if refused {
-                    self.node.signal_down(src, pid, monitor, ExitReason::NoActor);
+                    self.node
+                        .signal_down(src, pid, monitor, ExitReason::NoActor);
                 }
             }
             Signal::Demonitor { pid, monitor } => {

@@ -27,7 +27,12 @@ use fedist_transport::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, links::Dial, membership::{Propose, Registrar}};
+use super::{
+    Core, CoreRef, Hub, HubConfig,
+    asks::Asks,
+    links::Dial,
+    membership::{Propose, Registrar},
+};
 use crate::{
     ExitReason, Node, StartError,
     dead_letter::DeadLetters,
@@ -144,7 +149,9 @@ impl Launch {
         };
         let registry = match &store {
             Some(store) => Registry::from_log(store.load_log()?).map_err(|error| {
-                StartError::Config(format!("the registry copy in the data directory is damaged: {error}"))
+                StartError::Config(format!(
+                    "the registry copy in the data directory is damaged: {error}"
+                ))
             })?,
             None => Registry::new(),
         };
@@ -155,7 +162,9 @@ impl Launch {
         let (outbound, outbound_rx) = mpsc::unbounded_channel();
         let (answers, answers_rx) = mpsc::unbounded_channel();
         let extra = if self.arbiters > 1 { self.arbiters } else { 0 };
-        let arbiters: Vec<Arbiter> = (0..extra + self.task_threads).map(|_| Arbiter::new()).collect();
+        let arbiters: Vec<Arbiter> = (0..extra + self.task_threads)
+            .map(|_| Arbiter::new())
+            .collect();
         let handles: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
         let node = Node::new(NodeInner {
             region: me,
@@ -293,7 +302,9 @@ impl Launch {
                 (Fabric::Quic(endpoint), identity.key_hash())
             }
             (None, None) => {
-                return Err(StartError::Config("data_dir (missing); a node over QUIC needs one; name a directory".to_owned()));
+                return Err(StartError::Config(
+                    "data_dir (missing); a node over QUIC needs one; name a directory".to_owned(),
+                ));
             }
         };
         if let Some(store) = &store {
@@ -358,7 +369,9 @@ struct Running {
 
 /// The well-known services, each a supervised actor under its fixed local id.
 fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
-    let failed = |error: &dyn std::fmt::Display| StartError::Thread(format!("a service did not start: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        StartError::Thread(format!("a service did not start: {error}"))
+    };
     let registrar = {
         let core = Rc::clone(core);
         node.spawn_here_at(service::REGISTRAR, move |_| Registrar { core })
@@ -369,7 +382,8 @@ fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
         .map_err(|error| failed(&error))?;
     let names = {
         let node = node.clone();
-        node.clone().spawn_here_at(service::NAMES, move |_| NameService { node })
+        node.clone()
+            .spawn_here_at(service::NAMES, move |_| NameService { node })
     };
     node.export(&names.map_err(|error| failed(&error))?)
         .handles::<Whereis>()
@@ -377,7 +391,8 @@ fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
         .map_err(|error| failed(&error))?;
     let tasks = {
         let node = node.clone();
-        node.clone().spawn_here_at(service::TASKS, move |_| TaskService { node })
+        node.clone()
+            .spawn_here_at(service::TASKS, move |_| TaskService { node })
     };
     node.export(&tasks.map_err(|error| failed(&error))?)
         .handles::<StartTask>()
@@ -387,7 +402,8 @@ fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
         .map_err(|error| failed(&error))?;
     let echo = {
         let node = node.clone();
-        node.clone().spawn_here_at(service::ECHO, move |_| EchoService { node })
+        node.clone()
+            .spawn_here_at(service::ECHO, move |_| EchoService { node })
     };
     node.export(&echo.map_err(|error| failed(&error))?)
         .handles::<EchoRequest>()
@@ -399,7 +415,11 @@ fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
 /// Starts the hub, and again from the same core when it panics. Links and sessions live in the
 /// core and its relays, so they outlast it.
 fn supervise_hub(node: &Node, hub: Hub) -> Result<(), StartError> {
-    let (core, outbound, answers) = (Rc::clone(&hub.core), Rc::clone(&hub.outbound), Rc::clone(&hub.answers));
+    let (core, outbound, answers) = (
+        Rc::clone(&hub.core),
+        Rc::clone(&hub.outbound),
+        Rc::clone(&hub.answers),
+    );
     let spawned = node
         .spawn_here_at(service::HUB, move |_| hub)
         .map_err(|error| StartError::Thread(format!("the hub did not start: {error}")))?;
@@ -430,7 +450,9 @@ fn supervise_hub(node: &Node, hub: Hub) -> Result<(), StartError> {
 }
 
 async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
-    node.inner().stopped.store(true, std::sync::atomic::Ordering::Release);
+    node.inner()
+        .stopped
+        .store(true, std::sync::atomic::Ordering::Release);
     // Actors end first, so that their watchers elsewhere hear `Down(Shutdown)` before the goodbye.
     node.end_all_actors();
     tokio::task::yield_now().await;

@@ -90,13 +90,23 @@ pub(super) async fn drive_accepts(core: CoreRef) {
 impl Core {
     /// The port of a link that is up or being greeted.
     pub(super) fn port_mut(&mut self, peer: RegionId, serial: u64) -> Option<&mut LinkPort> {
-        if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
+        if self
+            .links
+            .get(&peer)
+            .is_some_and(|port| port.serial == serial)
+        {
             return self.links.get_mut(&peer);
         }
         self.greeting.get_mut(&serial)
     }
 
-    pub(super) fn send_on(&mut self, peer: RegionId, serial: u64, header: HopHeader, parts: [Bytes; 2]) {
+    pub(super) fn send_on(
+        &mut self,
+        peer: RegionId,
+        serial: u64,
+        header: HopHeader,
+        parts: [Bytes; 2],
+    ) {
         let now = self.now();
         if let Some(port) = self.port_mut(peer, serial) {
             port.liveness_tx(now);
@@ -110,7 +120,13 @@ impl Core {
         let Some(body) = message.encode() else {
             return;
         };
-        let header = hop_header(FrameKind::Control, Class::Control, self.region(), peer, body.len());
+        let header = hop_header(
+            FrameKind::Control,
+            Class::Control,
+            self.region(),
+            peer,
+            body.len(),
+        );
         self.send_on(peer, serial, header, [body, Bytes::new()]);
     }
 
@@ -144,7 +160,9 @@ impl Core {
         }
         if peer == self.region() {
             self.count("links_refused");
-            link.tx.close(&format!("{ID_CONFLICT}: region {peer} is the one that was called"));
+            link.tx.close(&format!(
+                "{ID_CONFLICT}: region {peer} is the one that was called"
+            ));
             return;
         }
         // The registry's key for the number is the last word.
@@ -258,7 +276,7 @@ impl Core {
         tracing::info!(%peer, dialed = port.dialed, boot = hello.boot, "link up");
         self.count("links_opened");
         self.links.insert(peer, port);
-        self.link_changed(peer, true);
+        self.link_changed(true);
         let states: Vec<LinkState> = self.db.iter().cloned().collect();
         for chunk in states.chunks(STATES_PER_FRAME) {
             self.send_control(peer, serial, &Control::LinkState(chunk.to_vec()));
@@ -273,13 +291,20 @@ impl Core {
             self.count("relays_panicked");
         }
         self.greeting.remove(&serial);
-        if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
+        if self
+            .links
+            .get(&peer)
+            .is_some_and(|port| port.serial == serial)
+        {
             self.links.remove(&peer);
             self.count("links_lost");
             tracing::info!(%peer, %reason, "link down");
             let now = self.now();
-            self.dials.entry(peer).or_default().failed(now, format!("the relay ended: {reason}"));
-            self.link_changed(peer, false);
+            self.dials
+                .entry(peer)
+                .or_default()
+                .failed(now, format!("the relay ended: {reason}"));
+            self.link_changed(false);
         }
         self.flush();
     }
@@ -300,12 +325,16 @@ impl Core {
             self.count("links_silent");
             self.suspects.insert(peer, now + SUSPICION);
             port.tx.close("silent");
-            self.dials.entry(peer).or_default().failed(now, "silent".to_owned());
-            self.link_changed(peer, false);
+            self.dials
+                .entry(peer)
+                .or_default()
+                .failed(now, "silent".to_owned());
+            self.update_own_state();
+            self.recompute_routes_after(Some((peer, port.liveness.heard_at())));
         }
     }
 
-    fn link_changed(&mut self, peer: RegionId, up: bool) {
+    fn link_changed(&mut self, up: bool) {
         self.update_own_state();
         if up {
             self.schedule_recompute(Micros::ZERO);
@@ -313,7 +342,6 @@ impl Core {
             // What was sent that way may be lost: another route takes it at once.
             self.recompute_routes();
         }
-        let _ = peer;
     }
 
     /// Fault injection: makes the relay of a link panic. False when there is no such link.
@@ -389,7 +417,8 @@ impl Core {
                 None => true,
                 Some((old, at)) => {
                     let slack = (old.as_micros() / 20).max(1_000);
-                    cost.as_micros().abs_diff(old.as_micros()) > slack && now.saturating_sub(at) >= pause
+                    cost.as_micros().abs_diff(old.as_micros()) > slack
+                        && now.saturating_sub(at) >= pause
                 }
             };
             moved |= worth_it;
@@ -458,7 +487,11 @@ impl Core {
 
     fn routes_broken(&self) -> bool {
         self.routes.iter().any(|(_, route)| {
-            let advertised = |from, to| self.db.get(from).is_some_and(|state| state.cost_to(to).is_some());
+            let advertised = |from, to| {
+                self.db
+                    .get(from)
+                    .is_some_and(|state| state.cost_to(to).is_some())
+            };
             std::iter::once(self.region())
                 .chain(route.hops.iter().copied())
                 .zip(route.hops.iter().copied())
@@ -475,6 +508,11 @@ impl Core {
     }
 
     pub(super) fn recompute_routes(&mut self) {
+        self.recompute_routes_after(None);
+    }
+
+    /// `silent` names a link that was given up, and when it was heard last.
+    fn recompute_routes_after(&mut self, silent: Option<(RegionId, Micros)>) {
         self.recompute_at = None;
         let now = self.now();
         self.suspects.retain(|_, until| *until > now);
@@ -489,7 +527,10 @@ impl Core {
         self.publish_view();
         for region in changed {
             if let Some(slot) = self.sessions.get_mut(&region) {
-                slot.session.handle_path_change(now);
+                let lost_since = silent
+                    .filter(|(peer, _)| slot.last_hop == Some(*peer))
+                    .map(|(_, since)| since);
+                slot.session.handle_path_change(now, lost_since);
                 self.mark_dirty(region);
             }
         }
@@ -505,7 +546,11 @@ impl Core {
         let mut wanted: Vec<RegionId> = Vec::new();
         if self.registry.get(me).is_some() {
             let config = MeshConfig {
-                nearest: if self.is_live() { self.config.nearest } else { 0 },
+                nearest: if self.is_live() {
+                    self.config.nearest
+                } else {
+                    0
+                },
                 extra: self.config.links.clone(),
                 avoid: Vec::new(),
             };
@@ -515,7 +560,12 @@ impl Core {
         for region in wanted {
             let linked = self.links.contains_key(&region);
             let address = self.config.dial.get(&region).cloned().map_or_else(
-                || self.registry.get(region).map(|record| record.addresses.clone()).unwrap_or_default(),
+                || {
+                    self.registry
+                        .get(region)
+                        .map(|record| record.addresses.clone())
+                        .unwrap_or_default()
+                },
                 |address| vec![address],
             );
             let dial = self.dials.entry(region).or_default();
@@ -524,7 +574,11 @@ impl Core {
                 self.dial(Some(region), address);
             }
         }
-        if self.wants_join() && self.links.is_empty() && self.greeting.is_empty() && self.join_dial.ready(now) {
+        if self.wants_join()
+            && self.links.is_empty()
+            && self.greeting.is_empty()
+            && self.join_dial.ready(now)
+        {
             self.join_dial.running = true;
             let join = self.config.join.clone();
             self.dial(None, join);
@@ -576,11 +630,18 @@ impl Core {
 
     pub(super) fn peer_leaves(&mut self, peer: RegionId, serial: u64) {
         self.close_link(peer, serial, "goodbye");
-        if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
+        if self
+            .links
+            .get(&peer)
+            .is_some_and(|port| port.serial == serial)
+        {
             self.links.remove(&peer);
             let now = self.now();
-            self.dials.entry(peer).or_default().failed(now, "it said goodbye".to_owned());
-            self.link_changed(peer, false);
+            self.dials
+                .entry(peer)
+                .or_default()
+                .failed(now, "it said goodbye".to_owned());
+            self.link_changed(false);
         }
     }
 }

@@ -230,7 +230,11 @@ impl Core {
     pub(super) fn handle_control(&mut self, peer: RegionId, serial: u64, message: Control) {
         match message {
             Control::Hello(hello) => self.handle_hello(peer, serial, &hello),
-            _ if self.links.get(&peer).is_none_or(|port| port.serial != serial) => {
+            _ if self
+                .links
+                .get(&peer)
+                .is_none_or(|port| port.serial != serial) =>
+            {
                 // Everything but a hello needs one first.
                 self.count("control_before_hello");
                 self.close_link(peer, serial, "protocol: hello comes first");
@@ -381,8 +385,9 @@ impl Core {
     fn registry_diverged(&mut self, peer: RegionId) {
         self.count("registry_diverged");
         tracing::error!(%peer, "its registry is not the same log as ours; one of the two belongs to another federation or to a restored disk");
-        self.last_join_answer =
-            format!("the registry of region {peer} is another log than the copy in this data directory");
+        self.last_join_answer = format!(
+            "the registry of region {peer} is another log than the copy in this data directory"
+        );
     }
 
     /// Makes the root's own record, or brings it up to date.

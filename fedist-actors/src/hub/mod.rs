@@ -27,8 +27,8 @@ use std::{
 
 use actix::{Actor, AsyncContext, Context, WrapFuture};
 use fedist_registry::{
-    KeyHash, LinkCost, LinkState, LinkStateDb, Micros, Registry, RegionId, RegionRecord, RelayDelay,
-    RouteTable, Store,
+    KeyHash, LinkCost, LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry,
+    RelayDelay, RouteTable, Store,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -179,7 +179,11 @@ impl Core {
             self.mark_dirty(region);
         }
         self.flush();
-        let next = self.sessions.values().filter_map(|slot| slot.session.poll_timeout()).min();
+        let next = self
+            .sessions
+            .values()
+            .filter_map(|slot| slot.session.poll_timeout())
+            .min();
         if let Some(at) = next {
             // A session that asks for a time already past is given the next millisecond, never a spin.
             self.arm(at.max(now + Micros::from_millis(1)));
@@ -202,7 +206,8 @@ impl Core {
             return;
         }
         for pid in self.node.inner().processes.lost() {
-            self.node.process_ended(pid.local(), crate::ExitReason::Normal);
+            self.node
+                .process_ended(pid.local(), crate::ExitReason::Normal);
         }
     }
 
@@ -231,10 +236,15 @@ impl Core {
             GateState::Open
         } else {
             // Without a route a running session still takes messages until it times out (C7).
-            let pending = self.sessions.get(&region).is_some_and(|slot| {
-                slot.session.stats().in_flight > 0 || !slot.stalled.is_empty()
-            });
-            if pending { GateState::Open } else { GateState::NoRoute }
+            let pending = self
+                .sessions
+                .get(&region)
+                .is_some_and(|slot| slot.session.stats().in_flight > 0 || !slot.stalled.is_empty());
+            if pending {
+                GateState::Open
+            } else {
+                GateState::NoRoute
+            }
         };
         gate.set_state(state);
     }
@@ -244,7 +254,10 @@ impl Core {
     }
 
     fn is_stopping(&self) -> bool {
-        self.node.inner().stopped.load(std::sync::atomic::Ordering::Acquire)
+        self.node
+            .inner()
+            .stopped
+            .load(std::sync::atomic::Ordering::Acquire)
     }
 
     fn own_cost(&self) -> LinkCost {
@@ -306,12 +319,13 @@ async fn drive_outbound(
     let mut queue = queue.lock().await;
     let mut batch = Vec::with_capacity(OUTBOUND_BATCH);
     while queue.recv_many(&mut batch, OUTBOUND_BATCH).await > 0 {
-        let mut core = core.borrow_mut();
-        for item in batch.drain(..) {
-            core.handle_outbound(item);
+        {
+            let mut core = core.borrow_mut();
+            for item in batch.drain(..) {
+                core.handle_outbound(item);
+            }
+            core.flush();
         }
-        core.flush();
-        drop(core);
         // Under load the links and the actors of this thread get their turn between two batches.
         tokio::task::yield_now().await;
     }

@@ -7,10 +7,7 @@ use fedist_transport::{
 };
 
 use super::{Core, SessionSlot, frames::hop_header};
-use crate::{
-    AskError, DeadLetter, Down, DropReason, ExitReason,
-    outbound::Outbound,
-};
+use crate::{AskError, DeadLetter, Down, DropReason, ExitReason, outbound::Outbound};
 
 /// Bytes queued at a link beyond which sessions hold their frames back, so that priority and
 /// route changes still mean something. About 10 ms at 1 Gbit/s.
@@ -114,7 +111,12 @@ impl Core {
         }
     }
 
-    pub(super) fn note_undelivered(&self, region: RegionId, header: &RecordHeader, reason: DropReason) {
+    pub(super) fn note_undelivered(
+        &self,
+        region: RegionId,
+        header: &RecordHeader,
+        reason: DropReason,
+    ) {
         let Some(to) = header.to else {
             return;
         };
@@ -169,7 +171,9 @@ impl Core {
             let Some(route) = self.routes.get(region) else {
                 break;
             };
-            let (Some(next), Ok(source_route)) = (route.next_hop(), SourceRoute::new(route.relays())) else {
+            let (Some(next), Ok(source_route)) =
+                (route.next_hop(), SourceRoute::new(route.relays()))
+            else {
                 break;
             };
             let Some(port) = self.links.get(&next) else {
@@ -251,7 +255,12 @@ impl Core {
         }
     }
 
-    fn session_ended(&mut self, region: RegionId, reason: &EndReason, undelivered: &[RecordHeader]) {
+    fn session_ended(
+        &mut self,
+        region: RegionId,
+        reason: &EndReason,
+        undelivered: &[RecordHeader],
+    ) {
         tracing::info!(%region, ?reason, undelivered = undelivered.len(), "session ended");
         self.count("sessions_ended");
         for header in undelivered {

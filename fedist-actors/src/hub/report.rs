@@ -14,7 +14,9 @@ impl Node {
     /// Fault injection for tests and demonstrations: the relay of the link to `peer` panics, as a
     /// defect in it would make it. Its supervisor opens the link again. False without such a link.
     pub async fn danger_crash_relay(&self, peer: RegionId) -> bool {
-        self.on_hub(move |core| core.crash_relay(peer)).await.unwrap_or(false)
+        self.on_hub(move |core| core.crash_relay(peer))
+            .await
+            .unwrap_or(false)
     }
 }
 
@@ -108,7 +110,9 @@ impl Core {
                 .iter()
                 .map(|(to, route)| RouteStatus {
                     to,
-                    path: std::iter::once(me).chain(route.hops.iter().copied()).collect(),
+                    path: std::iter::once(me)
+                        .chain(route.hops.iter().copied())
+                        .collect(),
                     cost_ms: cost_ms(route.cost),
                 })
                 .collect(),

@@ -26,7 +26,10 @@ pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// Waits until `condition` holds, at most 20 s.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
     for _ in 0..2_000 {
         if condition().await {
             return;
@@ -38,7 +41,10 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
 
 /// The root, region 1.
 pub(crate) fn root(net: &MemoryNet) -> NodeBuilder {
-    Node::builder(id(1)).name("root").memory(net.port(id(1))).nearest(0)
+    Node::builder(id(1))
+        .name("root")
+        .memory(net.port(id(1)))
+        .nearest(0)
 }
 
 /// A region below `parent`, joining through it.
@@ -65,9 +71,9 @@ pub(crate) async fn routed(nodes: &[Node]) {
     eventually("routes from all to all", || async {
         nodes.iter().all(|node| {
             let view = node.view();
-            nodes
-                .iter()
-                .all(|other| other.region() == node.region() || view.routes.get(other.region()).is_some())
+            nodes.iter().all(|other| {
+                other.region() == node.region() || view.routes.get(other.region()).is_some()
+            })
         })
     })
     .await;
@@ -114,7 +120,9 @@ mod bytes_field {
         bytes::Bytes::copy_from_slice(bytes).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         Ok(bytes::Bytes::deserialize(deserializer)?.to_vec())
     }
 }

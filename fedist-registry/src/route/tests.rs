@@ -85,8 +85,16 @@ fn a_suspect_is_not_passed_where_there_is_another_way() {
     assert_eq!(table.get(region(3)).unwrap().hops, regions(&[2, 3]));
     let around = table.clone().around(&db, &[region(2)]);
     assert_eq!(around.get(region(3)).unwrap().hops, regions(&[4, 3]));
-    assert_eq!(around.get(region(2)), table.get(region(2)), "itself is still reached");
-    assert_eq!(around.get(region(5)), table.get(region(5)), "no other way: better than none");
+    assert_eq!(
+        around.get(region(2)),
+        table.get(region(2)),
+        "itself is still reached"
+    );
+    assert_eq!(
+        around.get(region(5)),
+        table.get(region(5)),
+        "no other way: better than none"
+    );
     assert_eq!(table.clone().around(&db, &[]), table);
 }
 

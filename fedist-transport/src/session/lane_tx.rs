@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fedist_registry::Micros;
@@ -65,6 +66,8 @@ enum Pieces {
 struct Recovery {
     next: u64,
     end: u64,
+    /// What goes after that: frames that may well have arrived, only their acknowledgements did not.
+    after: Option<Range<u64>>,
     allowance: usize,
 }
 
@@ -234,6 +237,10 @@ impl LaneTx {
         loop {
             let recovery = self.recovery.as_mut()?;
             if recovery.next >= recovery.end {
+                if let Some(after) = recovery.after.take() {
+                    (recovery.next, recovery.end) = (after.start, after.end);
+                    continue;
+                }
                 self.recovery = None;
                 return None;
             }
@@ -312,15 +319,16 @@ impl LaneTx {
     ) -> bool {
         self.backoff = self.backoff.saturating_add(1);
         self.deadline = (self.sent > 0).then(|| now + trip.timeout(config, self.backoff));
-        self.start_recovery(RECOVERY_START);
+        self.start_recovery(RECOVERY_START, Micros::ZERO);
         self.sent > 0 && self.received == self.sent
     }
 
-    /// Sends everything unacknowledged again, at once.
-    pub(super) fn resend_all(&mut self, now: Micros, rto: Micros) {
+    /// Sends everything unacknowledged again, at once: what went since `lost_since` first, as that
+    /// is lost for certain, then what was sent before.
+    pub(super) fn resend_all(&mut self, now: Micros, rto: Micros, lost_since: Micros) {
         self.backoff = 0;
         self.deadline = (self.sent > 0).then(|| now + rto);
-        self.start_recovery(usize::MAX);
+        self.start_recovery(usize::MAX, lost_since);
     }
 
     /// Empties the lane for a new epoch and gives the headers of all its records in order.
@@ -433,16 +441,19 @@ impl LaneTx {
         }
     }
 
-    fn start_recovery(&mut self, allowance: usize) {
+    fn start_recovery(&mut self, allowance: usize, lost_since: Micros) {
         self.lost.clear();
         for frame in self.frames.iter_mut().take(self.sent) {
             frame.queued_again = false;
         }
-        let next = self.acked + 1;
-        let end = next + self.sent as u64;
+        let sent = self.frames.iter().take(self.sent);
+        let doubtful = sent.take_while(|frame| frame.sent_at < lost_since).count();
+        let first = self.acked + 1;
+        let next = first + doubtful as u64;
         self.recovery = (self.sent > 0).then_some(Recovery {
             next,
-            end,
+            end: first + self.sent as u64,
+            after: (doubtful > 0).then_some(first..next),
             allowance,
         });
     }

@@ -130,7 +130,7 @@ impl Session {
             self.probe_now = true;
         }
         if self.timers.resend_due.is_some_and(|due| now >= due) {
-            self.resend_all(now);
+            self.resend_all(now, Micros::ZERO);
         }
         for lane in &mut self.tx {
             if lane.deadline().is_some_and(|deadline| now >= deadline) {
@@ -174,7 +174,10 @@ impl Session {
     /// The route to the peer broke, changed or came back: sends everything unacknowledged again at
     /// once, or shows the own epoch if there is nothing. Calls within 20 ms count as one, at the end
     /// of that time.
-    pub fn handle_path_change(&mut self, now: Micros) {
+    ///
+    /// `lost_since` is when the old route died, where that is known: what was sent after that goes
+    /// first, since of what was sent before perhaps only the acknowledgements are missing.
+    pub fn handle_path_change(&mut self, now: Micros, lost_since: Option<Micros>) {
         if self.goodbye.is_some() {
             return;
         }
@@ -182,16 +185,16 @@ impl Session {
             Some(last) if now - last < RESEND_EVERY => {
                 self.timers.resend_due = Some(last + RESEND_EVERY);
             }
-            _ => self.resend_all(now),
+            _ => self.resend_all(now, lost_since.unwrap_or(Micros::ZERO)),
         }
     }
 
-    fn resend_all(&mut self, now: Micros) {
+    fn resend_all(&mut self, now: Micros, lost_since: Micros) {
         self.timers.last_resend = Some(now);
         self.timers.resend_due = None;
         let rto = self.trip.timeout(&self.config, 0);
         for lane in &mut self.tx {
-            lane.resend_all(now, rto);
+            lane.resend_all(now, rto, lost_since);
         }
         // Without anything to send again, the peer should still hear where we are: acknowledgements
         // may have been lost with the old route, or a whole conversation.

@@ -26,6 +26,7 @@ use super::{
         Command, Count, Counted, Halfway, Heard, Order, Ping, Pinged, Pour, Poured, Reply, Sink,
         Start, Started,
     },
+    scratch,
     work::{Numbered, SinkActor, SinkBook, count_words},
 };
 
@@ -83,11 +84,14 @@ fn listen(orders: &mpsc::UnboundedSender<Order>, data_dir: &Path) {
 /// Ends the process at once and removes its traces; the last region takes the demo's directory too.
 fn abandon(data_dir: &Path) -> ! {
     let _ = fs::remove_dir_all(data_dir);
-    if let Some(base) = data_dir.parent() {
-        let others = fs::read_dir(base).into_iter().flatten().flatten();
-        if others.into_iter().all(|entry| entry.file_name() == CA_DIR) {
-            let _ = fs::remove_dir_all(base.join(CA_DIR));
-            let _ = fs::remove_dir(base);
+    if let Some(base) = data_dir.parent().filter(|base| scratch::is_scratch(base)) {
+        let entries = fs::read_dir(base).into_iter().flatten().flatten();
+        let mut regions = entries.filter(|entry| {
+            let name = entry.file_name();
+            entry.path().is_dir() && name != CA_DIR
+        });
+        if regions.next().is_none() {
+            let _ = fs::remove_dir_all(base);
         }
     }
     process::exit(1)

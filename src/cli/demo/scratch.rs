@@ -18,7 +18,7 @@ impl ScratchDir {
             .map_or(0, |since| since.subsec_nanos());
         for attempt in 0..100_u32 {
             let name = format!(
-                "fedist-demo-{}-{:08x}",
+                "{PREFIX}{}-{:08x}",
                 process::id(),
                 seed.wrapping_add(attempt)
             );
@@ -52,6 +52,14 @@ impl Drop for ScratchDir {
     }
 }
 
+/// Whether a path has the name of such a directory: nothing else may be removed as one.
+pub(crate) fn is_scratch(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(PREFIX))
+}
+
+const PREFIX: &str = "fedist-demo-";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +68,7 @@ mod tests {
     fn two_are_different_and_gone_when_dropped() {
         let (a, b) = (ScratchDir::create().unwrap(), ScratchDir::create().unwrap());
         assert_ne!(a.path(), b.path());
+        assert!(is_scratch(a.path()) && !is_scratch(Path::new("/tmp")));
         let path = a.path().to_owned();
         fs::write(path.join("x"), b"x").unwrap();
         drop(a);

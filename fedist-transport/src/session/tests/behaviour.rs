@@ -164,10 +164,10 @@ fn a_path_change_sends_everything_unacknowledged_again_at_once() {
     let lost = transmits(&mut world, 0).len();
     let now = world.now;
     let session = &mut world.sides[0].session;
-    session.handle_path_change(now);
+    session.handle_path_change(now, None);
     let again = std::iter::from_fn(|| session.poll_transmit(now)).filter(|f| f.retransmit);
     assert_eq!(again.count(), lost);
-    session.handle_path_change(now + ms(1));
+    session.handle_path_change(now + ms(1), None);
     assert!(
         session.poll_transmit(now + ms(1)).is_none(),
         "at most every 20 ms"
@@ -226,7 +226,7 @@ fn a_side_that_missed_the_end_hears_of_it_when_the_route_is_back() {
     world.run(ms(100_000));
     world.faults.cut = [false, false];
     let now = world.now;
-    world.sides[0].session.handle_path_change(now);
+    world.sides[0].session.handle_path_change(now, None);
     world.run(ms(50));
     assert_eq!(world.sides[1].ends, [EndReason::PeerReset]);
     world.push(1, 1, 10);
