@@ -1,6 +1,4 @@
 //! Two regions in one process: an actor in one greets a caller in the other.
-//!
-//! Run it with `cargo run --release --example hello_region`.
 
 use fedist::prelude::*;
 
@@ -26,25 +24,11 @@ impl Handler<Greet> for Greeter {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let (home, away) = (RegionId::new(1)?, RegionId::new(2)?);
-    let root = Node::builder(home)
-        .name("europe")
-        .data_dir(dir.path().join("1"))
-        .start()
-        .await?;
-    let leaf = Node::builder(away)
-        .name("asia")
-        .parent(home)
-        .join(root.local_address())
-        .ca_dir(dir.path().join("1"))
-        .data_dir(dir.path().join("2"))
-        .start()
-        .await?;
+    let root = Node::builder(home).name("europe").data_dir(dir.path().join("1")).start().await?;
+    let leaf = Node::builder(away).under(&root).data_dir(dir.path().join("2")).start().await?;
 
     let greeter = root.spawn(Greeter)?;
-    root.export(&greeter)
-        .handles::<Greet>()
-        .name("greeter")
-        .publish()?;
+    root.export(&greeter).handles::<Greet>().name("greeter").publish()?;
 
     let remote: RegionAddr<Greeter> = leaf.lookup("europe/greeter").await?;
     println!("{}", remote.send(Greet("Asia".into())).await?);

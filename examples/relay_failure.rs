@@ -47,26 +47,14 @@ impl Handler<Report> for Sink {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let id = |n| RegionId::new(n);
-    let hub = Node::builder(id(1)?)
-        .data_dir(dir.path().join("1"))
-        .start()
-        .await?;
+    let hub = Node::builder(id(1)?).data_dir(dir.path().join("1")).start().await?;
     // With no nearest links, what goes from 2 to 3 passes the hub.
     let leaf = |n: u16| -> Result<_, fedist::IdError> {
-        Ok(Node::builder(id(n)?)
-            .parent(id(1)?)
-            .join(hub.local_address())
-            .nearest(0)
-            .ca_dir(dir.path().join("1"))
-            .data_dir(dir.path().join(n.to_string())))
+        Ok(Node::builder(id(n)?).under(&hub).nearest(0).data_dir(dir.path().join(n.to_string())))
     };
     let (source, target) = (leaf(2)?.start().await?, leaf(3)?.start().await?);
     let sink = target.spawn(Sink::default())?;
-    let pid = target
-        .export(&sink)
-        .handles::<Numbered>()
-        .handles::<Report>()
-        .publish()?;
+    let pid = target.export(&sink).handles::<Numbered>().handles::<Report>().publish()?;
     while source.view().routes.get(id(3)?).is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -85,10 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         arrived = pid.send(&source, Report).await?;
     }
-    println!(
-        "{} arrived, {} lost, doubled or out of order",
-        arrived.0, arrived.1
-    );
+    println!("{} arrived, {} lost, doubled or out of order", arrived.0, arrived.1);
     for node in [&source, &target, &hub] {
         node.stop().await;
     }

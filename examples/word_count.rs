@@ -14,10 +14,7 @@ type Counts = BTreeMap<String, u64>;
 #[fedist::task(name = "example.words", version = 1)]
 async fn count_words(_cx: TaskCx, text: String) -> Counts {
     let mut counts = Counts::new();
-    for word in text
-        .split(|c: char| !c.is_alphabetic())
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
         *counts.entry(word.to_lowercase()).or_default() += 1;
     }
     counts
@@ -31,18 +28,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let dir = tempfile::tempdir()?;
     let root_id = RegionId::new(1)?;
-    let root = Node::builder(root_id)
-        .data_dir(dir.path().join("1"))
-        .task(count_words)
-        .start()
-        .await?;
+    let root =
+        Node::builder(root_id).data_dir(dir.path().join("1")).task(count_words).start().await?;
     let mut nodes = vec![root.clone()];
     for n in [2, 3] {
         nodes.push(
             Node::builder(RegionId::new(n)?)
-                .parent(root_id)
-                .join(root.local_address())
-                .ca_dir(dir.path().join("1"))
+                .under(&root)
                 .data_dir(dir.path().join(n.to_string()))
                 .task(count_words)
                 .start()
@@ -60,22 +52,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let view = root.view();
         let home = ConsistentHash::default().home(
             &file,
-            &FederationView {
-                here: root_id,
-                registry: &view.registry,
-                routes: Some(&view.routes),
-            },
+            &FederationView { here: root_id, registry: &view.registry, routes: Some(&view.routes) },
         )?;
-        let spare = view
-            .registry
-            .live_regions()
-            .map(|record| record.id)
-            .filter(|id| *id != home);
+        let spare = view.registry.live_regions().map(|record| record.id).filter(|id| *id != home);
         let regions: Vec<RegionId> = std::iter::once(home).chain(spare).collect();
-        let done = root
-            .tasks()
-            .supervised(count_words, text, regions, Duration::from_secs(30))
-            .await?;
+        let done =
+            root.tasks().supervised(count_words, text, regions, Duration::from_secs(30)).await?;
         println!(
             "{file}: {} words, counted in region {}",
             done.value.values().sum::<u64>(),

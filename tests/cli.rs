@@ -23,16 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn a_root_and_two_children_find_each_other_answer_and_stop() {
     let dir = scratch();
     let root = Node::start(&dir, "root", &["--region", "1", "--name", "root"]);
-    assert!(
-        root.greeting.starts_with("region 1 root at 127.0.0.1:"),
-        "{}",
-        root.greeting
-    );
+    assert!(root.greeting.starts_with("region 1 root at 127.0.0.1:"), "{}", root.greeting);
     assert!(root.greeting.contains("federation "), "{}", root.greeting);
-    assert!(
-        root.next_line()
-            .contains("made the federation's certificate authority")
-    );
+    assert!(root.next_line().contains("made the federation's certificate authority"));
 
     // One child has the CA at hand, the other one a certificate that was issued for it.
     let ca = dir.path().join("root");
@@ -77,21 +70,13 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
     );
     fs::write(&config, settings).unwrap();
     let far = Node::start(&dir, "far", &["--config", text(&config)]);
-    assert!(
-        far.greeting.starts_with("region 3 far at "),
-        "{}",
-        far.greeting
-    );
+    assert!(far.greeting.starts_with("region 3 far at "), "{}", far.greeting);
 
     for node in [&root, &leaf, &far] {
         let all_there = || {
             let regions = node.ask(&["regions"]);
             let live = |region: &Value| region["status"] == "live" && region["reachable"] == true;
-            array(&regions["regions"])
-                .iter()
-                .filter(|region| live(region))
-                .count()
-                == 3
+            array(&regions["regions"]).iter().filter(|region| live(region)).count() == 3
         };
         wait_for("three live regions in reach", all_there);
         let routes = node.ask(&["routes"]);
@@ -104,14 +89,8 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
         assert!(!array(&node.ask(&["links"])["links"]).is_empty());
     }
     let regions = root.ask(&["regions"]);
-    let far_seen = array(&regions["regions"])
-        .iter()
-        .find(|region| region["id"] == 3)
-        .unwrap();
-    assert_eq!(
-        (&far_seen["name"], &far_seen["parent"]),
-        (&"far".into(), &2.into())
-    );
+    let far_seen = array(&regions["regions"]).iter().find(|region| region["id"] == 3).unwrap();
+    assert_eq!((&far_seen["name"], &far_seen["parent"]), (&"far".into(), &2.into()));
     let to = root.ask(&["routes", "--to", "leaf"]);
     assert_eq!(array(&to["routes"]).len(), 1, "{to}");
 
@@ -129,27 +108,16 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
         );
         assert!(rtt("p99") < 2000.0, "{ping}");
         let path = array(&ping["path"]);
-        assert_eq!(
-            (path.first(), path.last()),
-            (Some(&3.into()), Some(&1.into())),
-            "{ping}"
-        );
+        assert_eq!((path.first(), path.last()), (Some(&3.into()), Some(&1.into())), "{ping}");
     }
     assert_eq!(far.ask(&["ping", "1.8", "--count", "1"])["actor"], "alive");
-    assert_eq!(
-        far.ask(&["ping", "3", "--count", "1"])["lost"],
-        0,
-        "a node answers itself"
-    );
+    assert_eq!(far.ask(&["ping", "3", "--count", "1"])["lost"], 0, "a node answers itself");
     let none = far.command(&["ping", "1.4999", "--count", "1"]);
     assert_eq!(none.code, 1, "{none:?}");
     assert!(none.stdout.contains("1.4999: no actor"), "{none:?}");
     let unknown = far.command(&["ping", "7", "--count", "1"]);
     assert_eq!(unknown.code, 1, "{unknown:?}");
-    assert!(
-        unknown.stderr.starts_with("error: unknown region (7"),
-        "{unknown:?}"
-    );
+    assert!(unknown.stderr.starts_with("error: unknown region (7"), "{unknown:?}");
     let unknown = far.command(&["ping", "7.42", "--count", "3"]);
     assert_eq!(unknown.code, 6, "{unknown:?}");
     assert!(unknown.stderr.contains("unknown region"), "{unknown:?}");
@@ -163,10 +131,7 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
     assert!(far.command(&["routes"]).stdout.contains("3 far → "));
     assert!(far.command(&["links"]).stdout.contains("RTT"));
     let ping = far.command(&["ping", "root", "--count", "2"]).stdout;
-    assert!(
-        ping.contains("path") && ping.contains("1 root") && ping.contains("median"),
-        "{ping}"
-    );
+    assert!(ping.contains("path") && ping.contains("1 root") && ping.contains("median"), "{ping}");
     assert!(ping.contains("0 of 2 (0.0 %)"), "{ping}");
 
     for node in [far, leaf, root] {
@@ -177,11 +142,7 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
         assert!(!data_dir.join("admin.json").exists());
         let gone = fedist(&["regions", "--data-dir", text(&data_dir)]);
         assert_eq!(gone.code, 6, "{gone:?}");
-        assert!(
-            gone.stderr
-                .starts_with("error: no node runs on data directory"),
-            "{gone:?}"
-        );
+        assert!(gone.stderr.starts_with("error: no node runs on data directory"), "{gone:?}");
     }
 }
 
@@ -191,18 +152,10 @@ fn a_node_comes_back_on_its_data_directory_and_its_file_of_a_crash_misleads_nobo
     let mut root = Node::start(&dir, "root", &["--region", "1"]);
     root.child.kill().unwrap();
     root.child.wait().unwrap();
-    assert!(
-        root.data_dir.join("admin.json").exists(),
-        "a killed node cannot tidy up"
-    );
+    assert!(root.data_dir.join("admin.json").exists(), "a killed node cannot tidy up");
     let stale = root.command(&["links"]);
     assert_eq!(stale.code, 6, "{stale:?}");
-    assert!(
-        stale
-            .stderr
-            .starts_with("error: no node runs on data directory"),
-        "{stale:?}"
-    );
+    assert!(stale.stderr.starts_with("error: no node runs on data directory"), "{stale:?}");
 
     let root = Node::start(&dir, "root", &["--region", "1"]);
     assert!(root.greeting.contains("region-1"), "{}", root.greeting);
@@ -229,16 +182,7 @@ fn garbage_on_its_sockets_does_not_disturb_a_node() {
     let leaf = Node::start(
         &dir,
         "leaf",
-        &[
-            "--region",
-            "2",
-            "--parent",
-            "1",
-            "--join",
-            &root.address,
-            "--ca-dir",
-            text(&ca),
-        ],
+        &["--region", "2", "--parent", "1", "--join", &root.address, "--ca-dir", text(&ca)],
     );
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -259,10 +203,7 @@ fn garbage_on_its_sockets_does_not_disturb_a_node() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(root.data_dir.join("admin.json"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(root.data_dir.join("admin.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
     let reply = |request: &[u8]| {
@@ -287,32 +228,21 @@ fn garbage_on_its_sockets_does_not_disturb_a_node() {
         "[".repeat(10_000).as_bytes(),
     ] {
         let bad = [bad, b"\n"].concat();
-        assert!(
-            reply(&bad).contains("refused"),
-            "{}",
-            String::from_utf8_lossy(&bad)
-        );
+        assert!(reply(&bad).contains("refused"), "{}", String::from_utf8_lossy(&bad));
     }
     let endless = reply(&vec![b'x'; 200_000]);
-    assert!(
-        endless.is_empty() || endless.contains("65536 bytes"),
-        "{endless}"
-    );
+    assert!(endless.is_empty() || endless.contains("65536 bytes"), "{endless}");
     assert!(
         reply(format!("{{\"token\":\"{token}\",\"ask\":\"status\"}}\n").as_bytes())
             .starts_with("{\"status\":")
     );
 
     // Sixteen may sit there and say nothing; the next is turned away, and let in when one leaves.
-    let crowd: Vec<TcpStream> = (0..16)
-        .map(|_| TcpStream::connect(address).unwrap())
-        .collect();
+    let crowd: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(address).unwrap()).collect();
     let turned_away = || root.command(&["regions"]).code == 6;
     wait_for("the socket to be full", turned_away);
     drop(crowd);
-    wait_for("the socket to be free", || {
-        root.command(&["regions"]).code == 0
-    });
+    wait_for("the socket to be free", || root.command(&["regions"]).code == 0);
     assert_eq!(leaf.ask(&["ping", "1", "--count", "2"])["lost"], 0);
 }
 
@@ -322,36 +252,14 @@ fn a_certificate_of_another_federation_is_refused_and_the_root_keeps_running() {
     let root = Node::start(&dir, "root", &["--region", "1"]);
     let (other_ca, stranger) = (dir.path().join("other-ca"), dir.path().join("stranger"));
     CertificateAuthority::load_or_create(&other_ca).unwrap();
-    let issued = fedist(&[
-        "cert",
-        "--ca-dir",
-        text(&other_ca),
-        "--region",
-        "2",
-        "--out",
-        text(&stranger),
-    ]);
+    let issued =
+        fedist(&["cert", "--ca-dir", text(&other_ca), "--region", "2", "--out", text(&stranger)]);
     assert_eq!(issued.code, 0, "{issued:?}");
-    let join = [
-        "--parent",
-        "1",
-        "--join",
-        &root.address,
-        "--join-timeout-ms",
-        "3000",
-    ];
-    let refused = fedist(
-        &[
-            &["node", "--region", "2", "--data-dir", text(&stranger)],
-            &join[..],
-        ]
-        .concat(),
-    );
+    let join = ["--parent", "1", "--join", &root.address, "--join-timeout-ms", "3000"];
+    let refused =
+        fedist(&[&["node", "--region", "2", "--data-dir", text(&stranger)], &join[..]].concat());
     assert_eq!(refused.code, 4, "{refused:?}");
-    assert!(
-        refused.error_line().contains("another federation"),
-        "{refused:?}"
-    );
+    assert!(refused.error_line().contains("another federation"), "{refused:?}");
 
     // A number that is taken, with another key of the same federation.
     let ca = dir.path().join("root");
@@ -374,20 +282,13 @@ fn a_data_directory_has_one_node_of_one_region() {
     let second = fedist(&["node", "--region", "1", "--data-dir", text(&root.data_dir)]);
     assert_eq!(second.code, 5, "{second:?}");
     assert!(second.error_line().contains("in use"), "{second:?}");
-    assert_eq!(
-        root.ask(&["regions"])["live"],
-        true,
-        "the first node can still be asked"
-    );
+    assert_eq!(root.ask(&["regions"])["live"], true, "the first node can still be asked");
     let data_dir = root.data_dir.clone();
     root.ask(&["stop"]);
     assert_eq!(root.ended().code, 0);
     let other = fedist(&["node", "--region", "5", "--data-dir", text(&data_dir)]);
     assert_eq!(other.code, 4, "{other:?}");
-    assert!(
-        other.error_line().contains("belongs to another region"),
-        "{other:?}"
-    );
+    assert!(other.error_line().contains("belongs to another region"), "{other:?}");
 }
 
 #[test]
@@ -399,21 +300,14 @@ fn a_port_in_use_is_named() {
     let node = ["node", "--region", "1", "--data-dir", text(&data_dir)];
     let refused = fedist(&[&node[..], &["--listen", &address]].concat());
     assert_eq!(refused.code, 6, "{refused:?}");
-    assert!(
-        refused
-            .error_line()
-            .contains(&format!("address in use ({address})")),
-        "{refused:?}"
-    );
+    assert!(refused.error_line().contains(&format!("address in use ({address})")), "{refused:?}");
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let refused = fedist(&[&node[..], &["--admin-listen", &address]].concat());
     assert_eq!(refused.code, 6, "{refused:?}");
     assert!(
-        refused
-            .error_line()
-            .starts_with(&format!("error: admin address ({address})")),
+        refused.error_line().starts_with(&format!("error: admin address ({address})")),
         "{refused:?}"
     );
 }
@@ -424,30 +318,16 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_helps() {
     let (ca, data_dir) = (dir.path().join("ca"), dir.path().join("data"));
     CertificateAuthority::load_or_create(&ca).unwrap();
     let cert = |region: &str| {
-        fedist(&[
-            "cert",
-            "--ca-dir",
-            text(&ca),
-            "--region",
-            region,
-            "--out",
-            text(&data_dir),
-        ])
+        fedist(&["cert", "--ca-dir", text(&ca), "--region", region, "--out", text(&data_dir)])
     };
     assert_eq!(cert("2").code, 0);
     let key = fs::read(data_dir.join("region.key")).unwrap();
-    assert!(
-        cert("2").stdout.contains("kept"),
-        "a second call keeps key and certificate"
-    );
+    assert!(cert("2").stdout.contains("kept"), "a second call keeps key and certificate");
     let other = cert("3");
     assert_eq!(other.code, 4, "{other:?}");
     assert!(other.error_line().contains("another region"), "{other:?}");
     assert_eq!(fs::read(data_dir.join("region.key")).unwrap(), key);
-    assert!(
-        !data_dir.join("ca.key").exists(),
-        "the root's key stays where it is"
-    );
+    assert!(!data_dir.join("ca.key").exists(), "the root's key stays where it is");
 
     #[cfg(unix)]
     {
@@ -456,24 +336,13 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_helps() {
         fs::set_permissions(data_dir.join("region.key"), open).unwrap();
         let join = ["--parent", "1", "--join", "127.0.0.1:9"];
         let refused = fedist(
-            &[
-                &["node", "--region", "2", "--data-dir", text(&data_dir)],
-                &join[..],
-            ]
-            .concat(),
+            &[&["node", "--region", "2", "--data-dir", text(&data_dir)], &join[..]].concat(),
         );
         assert_eq!(refused.code, 4, "{refused:?}");
         assert!(refused.error_line().contains("chmod 600"), "{refused:?}");
     }
-    let none = fedist(&[
-        "cert",
-        "--ca-dir",
-        text(dir.path()),
-        "--region",
-        "2",
-        "--out",
-        text(&data_dir),
-    ]);
+    let none =
+        fedist(&["cert", "--ca-dir", text(dir.path()), "--region", "2", "--out", text(&data_dir)]);
     assert_eq!(none.code, 4, "{none:?}");
 }
 
@@ -488,10 +357,7 @@ fn an_unreadable_configuration_is_placed_by_key_line_and_column() {
         let refused = fedist(&["node", "--config", text(&path)]);
         assert_eq!(refused.code, 3, "{refused:?}");
         for part in [&["error: configuration", text(&path)], expected].concat() {
-            assert!(
-                refused.error_line().contains(part),
-                "{part:?} is not in {refused:?}"
-            );
+            assert!(refused.error_line().contains(part), "{part:?} is not in {refused:?}");
         }
     };
     check(None, &["cannot be read"]);
@@ -500,22 +366,10 @@ fn an_unreadable_configuration_is_placed_by_key_line_and_column() {
         Some(b"region = 1\nregoin = 2\n"),
         &["`regoin`", "line 2, column 1", "unknown field", "`region`"],
     );
-    check(
-        Some(b"region = 0"),
-        &["`region`", "line 1, column 10", "1..=65534"],
-    );
-    check(
-        Some(b"region = \"one\""),
-        &["`region`", "line 1, column 10", "a region number"],
-    );
-    check(
-        Some(b"region = 1\narbiters = 0"),
-        &["`arbiters`", "line 2, column 12", "1..=256"],
-    );
-    check(
-        Some(b"region = 1\nadmin-listen = \"0.0.0.0:1\""),
-        &["`admin-listen`", "loopback"],
-    );
+    check(Some(b"region = 0"), &["`region`", "line 1, column 10", "1..=65534"]);
+    check(Some(b"region = \"one\""), &["`region`", "line 1, column 10", "a region number"]);
+    check(Some(b"region = 1\narbiters = 0"), &["`arbiters`", "line 2, column 12", "1..=256"]);
+    check(Some(b"region = 1\nadmin-listen = \"0.0.0.0:1\""), &["`admin-listen`", "loopback"]);
     check(Some(b"region = 1\n# \xff"), &["line 2, column 3", "UTF-8"]);
     check(Some(&vec![b'#'; 2_000_000]), &["longer than"]);
     let folder = fedist(&["node", "--config", text(dir.path())]);
@@ -533,25 +387,11 @@ fn settings_that_contradict_one_another_are_refused() {
         assert!(refused.error_line().contains(text), "{refused:?}");
     };
     check(&[], "region (missing)");
-    check(
-        &["--region", "2", "--join", "127.0.0.1:9"],
-        "parent (missing)",
-    );
+    check(&["--region", "2", "--join", "127.0.0.1:9"], "parent (missing)");
     check(&["--region", "2", "--parent", "1"], "join (missing)");
-    check(
-        &["--region", "2", "--parent", "2", "--join", "127.0.0.1:9"],
-        "its own parent",
-    );
-    let unreachable = [
-        "--region",
-        "2",
-        "--parent",
-        "1",
-        "--join",
-        "127.0.0.1:9",
-        "--join-timeout-ms",
-        "100",
-    ];
+    check(&["--region", "2", "--parent", "2", "--join", "127.0.0.1:9"], "its own parent");
+    let unreachable =
+        ["--region", "2", "--parent", "1", "--join", "127.0.0.1:9", "--join-timeout-ms", "100"];
     let ca = dir.path().join("ca");
     CertificateAuthority::load_or_create(&ca).unwrap();
     let alone = node(&[&unreachable[..], &["--ca-dir", text(&ca)]].concat());
@@ -572,18 +412,9 @@ fn malformed_pids_and_regions_are_usage_errors_that_name_the_rule() {
     };
     for region in ["0", "65535", "70000"] {
         check(&["ping", region], "regions are numbered 1..=65534");
-        check(
-            &["node", "--region", region],
-            "regions are numbered 1..=65534",
-        );
-        check(
-            &["routes", "--to", region],
-            "regions are numbered 1..=65534",
-        );
-        check(
-            &["ping", &format!("{region}.42")],
-            "regions are numbered 1..=65534",
-        );
+        check(&["node", "--region", region], "regions are numbered 1..=65534");
+        check(&["routes", "--to", region], "regions are numbered 1..=65534");
+        check(&["ping", &format!("{region}.42")], "regions are numbered 1..=65534");
     }
     for pid in ["7.", "7.x", ".42", "07.42", "7.42.1", "7..42"] {
         check(&["ping", pid], "malformed pid");
@@ -593,19 +424,10 @@ fn malformed_pids_and_regions_are_usage_errors_that_name_the_rule() {
     check(&["ping", ""], "empty");
     check(&["ping", "7", "--count", "0"], "1..=1000000");
     check(&["node", "--region", "x"], "malformed region id");
-    check(
-        &["node", "--region", "1", "--listen", "nowhere"],
-        "host:port",
-    );
-    check(
-        &["node", "--region", "1", "--admin-listen", "0.0.0.0:0"],
-        "loopback only",
-    );
+    check(&["node", "--region", "1", "--listen", "nowhere"], "host:port");
+    check(&["node", "--region", "1", "--admin-listen", "0.0.0.0:0"], "loopback only");
     check(&["node", "--region", "1", "--dial", "2:x"], "N=HOST:PORT");
-    check(
-        &["node", "--region", "1", "--coordinates", "-91,0"],
-        "-90..=90",
-    );
+    check(&["node", "--region", "1", "--coordinates", "-91,0"], "-90..=90");
     check(&["frobnicate"], "unrecognized subcommand");
 }
 
@@ -615,29 +437,15 @@ fn a_reader_that_goes_away_is_no_error() {
     let (ca, out) = (dir.path().join("ca"), dir.path().join("out"));
     CertificateAuthority::load_or_create(&ca).unwrap();
     let mut child = Guard(
-        command(&[
-            "cert",
-            "--ca-dir",
-            text(&ca),
-            "--region",
-            "2",
-            "--out",
-            text(&out),
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap(),
+        command(&["cert", "--ca-dir", text(&ca), "--region", "2", "--out", text(&out)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
     );
     drop(child.0.stdout.take());
     let mut stderr = String::new();
-    child
-        .0
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
+    child.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     let status = child.0.wait().unwrap();
     assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
 }
@@ -664,11 +472,7 @@ impl Node {
         if !args.contains(&"--config") {
             node.arg("--data-dir").arg(&data_dir);
         }
-        let mut child = node
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = node.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = child.stderr.take().unwrap();
         let log = thread::spawn(move || {
@@ -690,14 +494,7 @@ impl Node {
             .unwrap()
             .0
             .to_owned();
-        Node {
-            child,
-            data_dir,
-            greeting,
-            address,
-            lines: lines.into(),
-            log: Some(log),
-        }
+        Node { child, data_dir, greeting, address, lines: lines.into(), log: Some(log) }
     }
 
     fn next_line(&self) -> String {
@@ -723,28 +520,17 @@ impl Node {
     fn ended(mut self) -> Ended {
         let code = wait(&mut self.child);
         let stderr = self.log.take().unwrap().join().unwrap();
-        Ended {
-            code,
-            stdout: String::new(),
-            stderr,
-        }
+        Ended { code, stdout: String::new(), stderr }
     }
 }
 
 impl Drop for Node {
-    #[allow(
-        clippy::print_stderr,
-        reason = "the test harness shows it where the test failed"
-    )]
+    #[allow(clippy::print_stderr, reason = "the test harness shows it where the test failed")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let (true, Some(log)) = (thread::panicking(), self.log.take()) {
-            eprintln!(
-                "---- log of {}\n{}",
-                self.greeting,
-                log.join().unwrap_or_default()
-            );
+            eprintln!("---- log of {}\n{}", self.greeting, log.join().unwrap_or_default());
         }
     }
 }
@@ -777,11 +563,7 @@ impl Ended {
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fedist"));
-    command
-        .args(args)
-        .env_remove("FEDIST_DATA_DIR")
-        .env_remove("FEDIST_LOG")
-        .stdin(Stdio::null());
+    command.args(args).env_remove("FEDIST_DATA_DIR").env_remove("FEDIST_LOG").stdin(Stdio::null());
     command
 }
 
@@ -791,13 +573,7 @@ fn fedist(args: &[&str]) -> Ended {
 
 /// Runs to the end, at most for as long as patience lasts.
 fn run(command: &mut Command) -> Ended {
-    let mut child = Guard(
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
+    let mut child = Guard(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut stdout = child.0.stdout.take().unwrap();
     let mut stderr = child.0.stderr.take().unwrap();
     let out = thread::spawn(move || {
@@ -812,11 +588,7 @@ fn run(command: &mut Command) -> Ended {
     });
     let code = wait(&mut child.0);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended {
-        code,
-        stdout: text(out.join().unwrap()),
-        stderr: text(err.join().unwrap()),
-    }
+    Ended { code, stdout: text(out.join().unwrap()), stderr: text(err.join().unwrap()) }
 }
 
 fn wait(child: &mut Child) -> i32 {
@@ -837,10 +609,8 @@ fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &child.id().to_string()])
-        .status()
-        .unwrap();
+    let status =
+        Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 

@@ -17,10 +17,7 @@ fn the_demo_holds_and_says_so_in_json() {
     let folder = tempfile::tempdir().unwrap();
     let texts: [(&str, &[u8]); 4] = [
         ("greek.txt", "Ο ΟΔΥΣΣΕΥΣ, ο Οδυσσεύς. ΟΔΟΣ οδος!".as_bytes()),
-        (
-            "broken.bin",
-            b"caf\xe9s caf\xc3\xa9 \xff\xfe the end\xf0\x9f",
-        ),
+        ("broken.bin", b"caf\xe9s caf\xc3\xa9 \xff\xfe the end\xf0\x9f"),
         ("empty", b""),
         ("sub/long.txt", &b"supercalifragilistic".repeat(400)),
     ];
@@ -42,11 +39,7 @@ fn the_demo_holds_and_says_so_in_json() {
     let output = end_within(demo, LIMIT);
     let log = String::from_utf8_lossy(&output.stderr);
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success(),
-        "{:?}\n{log}\n{stdout}",
-        output.status
-    );
+    assert!(output.status.success(), "{:?}\n{log}\n{stdout}", output.status);
     let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
 
     assert_eq!(report["regions"], 5, "{report}");
@@ -56,23 +49,13 @@ fn the_demo_holds_and_says_so_in_json() {
     assert_eq!(routes.len(), 20);
     for route in routes {
         let path = route["path"].as_array().unwrap();
-        assert_eq!(
-            (path.first(), path.last()),
-            (Some(&route["from"]), Some(&route["to"]))
-        );
+        assert_eq!((path.first(), path.last()), (Some(&route["from"]), Some(&route["to"])));
         let (measured, emulated) = (&route["measured_ms"], &route["emulated_ms"]);
         let (measured, emulated) = (measured.as_f64().unwrap(), emulated.as_f64().unwrap());
-        assert!(
-            (measured - emulated).abs() <= 0.15 * emulated + 3.0,
-            "{route}"
-        );
+        assert!((measured - emulated).abs() <= 0.15 * emulated + 3.0, "{route}");
         assert!(route["predicted_ms"].as_f64().unwrap() > 0.0, "{route}");
     }
-    assert!(
-        routes
-            .iter()
-            .any(|route| route["path"].as_array().unwrap().len() > 2)
-    );
+    assert!(routes.iter().any(|route| route["path"].as_array().unwrap().len() > 2));
 
     assert_eq!(report["words"]["total"], total, "{report}");
     assert_eq!(report["words"]["distinct"], words.len(), "{report}");
@@ -81,33 +64,16 @@ fn the_demo_holds_and_says_so_in_json() {
     for entry in top {
         assert_eq!(entry[1], words[entry[0].as_str().unwrap()], "{entry}");
     }
-    assert_eq!(
-        report["words"]["tasks"].as_array().unwrap().len(),
-        5,
-        "tasks ran in all regions"
-    );
+    assert_eq!(report["words"]["tasks"].as_array().unwrap().len(), 5, "tasks ran in all regions");
 
     let failover = &report["failover"];
-    assert_eq!(
-        (&failover["sent"], &failover["delivered"]),
-        (&200_000.into(), &200_000.into())
-    );
+    assert_eq!((&failover["sent"], &failover["delivered"]), (&200_000.into(), &200_000.into()));
     for none in ["lost", "doubled", "reordered"] {
         assert_eq!(failover[none], 0, "{failover}");
     }
     assert!(failover["longest_pause_ms"].as_f64().unwrap() > 0.0);
-    assert!(
-        failover["path_before"]
-            .as_array()
-            .unwrap()
-            .contains(&failover["killed"])
-    );
-    assert!(
-        !failover["path_after"]
-            .as_array()
-            .unwrap()
-            .contains(&failover["killed"])
-    );
+    assert!(failover["path_before"].as_array().unwrap().contains(&failover["killed"]));
+    assert!(!failover["path_after"].as_array().unwrap().contains(&failover["killed"]));
     nothing_is_left(home.path(), id);
 }
 
@@ -124,19 +90,11 @@ fn an_interrupted_demo_leaves_nothing_behind() {
         "the demo ended before it was interrupted"
     );
     assert_eq!(region_processes(home.path()).len(), 4);
-    let interrupt = Command::new("kill")
-        .args(["-INT", &id.to_string()])
-        .status()
-        .unwrap();
+    let interrupt = Command::new("kill").args(["-INT", &id.to_string()]).status().unwrap();
     assert!(interrupt.success());
     let rest = thread::spawn(move || lines.collect::<Vec<_>>());
     let output = end_within(demo, LIMIT);
-    assert_eq!(
-        output.status.code(),
-        Some(130),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
     let rest = rest.join().unwrap();
     assert!(!rest.iter().any(|line| line.contains("✗")), "{rest:?}");
     nothing_is_left(home.path(), id);
@@ -173,18 +131,11 @@ fn end_within(mut child: Child, limit: Duration) -> Output {
         if started.elapsed() > limit {
             child.kill().unwrap();
             let stderr = stderr.join().unwrap();
-            panic!(
-                "not ended within {limit:?}\n{}",
-                String::from_utf8_lossy(&stderr)
-            );
+            panic!("not ended within {limit:?}\n{}", String::from_utf8_lossy(&stderr));
         }
         thread::sleep(Duration::from_millis(20));
     };
-    Output {
-        status,
-        stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
-    }
+    Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
 /// The regions have their data directories, which lie below `home`, on their command lines.
@@ -192,9 +143,7 @@ fn region_processes(home: &Path) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     let texts = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    texts
-        .filter(|line| line.contains(home.to_str().unwrap()))
-        .collect()
+    texts.filter(|line| line.contains(home.to_str().unwrap())).collect()
 }
 
 fn nothing_is_left(home: &Path, parent: u32) {
@@ -202,11 +151,7 @@ fn nothing_is_left(home: &Path, parent: u32) {
     while !region_processes(home).is_empty() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(
-        region_processes(home),
-        Vec::<String>::new(),
-        "processes of {parent} are left"
-    );
+    assert_eq!(region_processes(home), Vec::<String>::new(), "processes of {parent} are left");
     let files: Vec<_> = fs::read_dir(home).unwrap().flatten().collect();
     assert!(files.is_empty(), "{files:?} are left");
 }
@@ -225,10 +170,7 @@ fn count(folder: &Path) -> (u64, HashMap<String, u64>) {
         }
         let bytes = fs::read(entry.path()).unwrap();
         let text: String = bytes.utf8_chunks().map(|chunk| chunk.valid()).collect();
-        for word in text
-            .split(|c: char| !c.is_alphabetic())
-            .filter(|word| !word.is_empty())
-        {
+        for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
             total += 1;
             *words.entry(word.to_lowercase()).or_default() += 1;
         }

@@ -22,19 +22,13 @@ impl Actor for Idle {
 /// The process that gets killed: this very test, started again with [`CHILD_DIR`] set. It spawns
 /// actors and says each pid before it goes on.
 fn run_child(dir: &Path) -> ! {
-    let node = Node::builder(RegionId::new(7).unwrap())
-        .data_dir(dir)
-        .start_blocking()
-        .unwrap();
+    let node = Node::builder(RegionId::new(7).unwrap()).data_dir(dir).start_blocking().unwrap();
     let mut out = std::io::stdout().lock();
     writeln!(out, "boot {}", node.boot()).unwrap();
     out.flush().unwrap();
     loop {
         let pid = node.spawn(Idle).unwrap().pid();
-        if writeln!(out, "pid {pid}")
-            .and_then(|()| out.flush())
-            .is_err()
-        {
+        if writeln!(out, "pid {pid}").and_then(|()| out.flush()).is_err() {
             std::process::exit(0);
         }
     }
@@ -45,10 +39,7 @@ fn a_killed_node_never_gives_a_pid_twice() {
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
         run_child(Path::new(&dir));
     }
-    let rounds: u32 = std::env::var(ROUNDS)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(100);
+    let rounds: u32 = std::env::var(ROUNDS).ok().and_then(|text| text.parse().ok()).unwrap_or(100);
     let dir = tempfile::tempdir().unwrap();
     let seed = fastrand::u64(..);
     println!("seed {seed}");
@@ -57,11 +48,7 @@ fn a_killed_node_never_gives_a_pid_twice() {
     let (mut last_boot, mut lives) = (0, 0);
     for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "a_killed_node_never_gives_a_pid_twice",
-                "--nocapture",
-            ])
+            .args(["--exact", "a_killed_node_never_gives_a_pid_twice", "--nocapture"])
             .env(CHILD_DIR, dir.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -78,36 +65,21 @@ fn a_killed_node_never_gives_a_pid_twice() {
         child.wait().unwrap();
         let text = read.join().unwrap().unwrap();
         // The kill may have torn the last line: only whole ones count.
-        let whole = text
-            .split_inclusive('\n')
-            .filter_map(|line| line.strip_suffix('\n'));
+        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         for line in whole {
             if let Some(boot) = line.strip_prefix("boot ") {
                 let boot: u32 = boot.parse().unwrap();
-                assert!(
-                    boot > last_boot,
-                    "round {round}: boot {boot} after {last_boot}"
-                );
+                assert!(boot > last_boot, "round {round}: boot {boot} after {last_boot}");
                 last_boot = boot;
                 lives += 1;
             }
             if let Some(pid) = line.strip_prefix("pid ") {
                 let pid: RegionPid = pid.parse().unwrap();
-                assert!(
-                    seen.insert(pid),
-                    "round {round}, seed {seed}: {pid} was given twice"
-                );
+                assert!(seen.insert(pid), "round {round}, seed {seed}: {pid} was given twice");
             }
         }
     }
     println!("{rounds} kills, {lives} lives, {} pids", seen.len());
-    assert!(
-        lives > rounds / 10,
-        "the node hardly ever came up: {lives} of {rounds}"
-    );
-    assert!(
-        seen.len() > 1_000,
-        "too few pids to mean anything: {}",
-        seen.len()
-    );
+    assert!(lives > rounds / 10, "the node hardly ever came up: {lives} of {rounds}");
+    assert!(seen.len() > 1_000, "too few pids to mean anything: {}", seen.len());
 }

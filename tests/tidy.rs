@@ -27,11 +27,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
         .into_iter()
         .map(|path| {
-            let name = path
-                .strip_prefix(root)
-                .unwrap()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
             (name, fs::read_to_string(path).unwrap())
         })
         .collect()
@@ -65,10 +61,7 @@ fn absent(folders: &[&str], words: &[&str], allowed: impl Fn(&str) -> bool) {
             }
         }
     }
-    assert!(
-        files > 0,
-        "no sources below {folders:?}: has the tree moved?"
-    );
+    assert!(files > 0, "no sources below {folders:?}: has the tree moved?");
     assert!(found.is_empty(), "must be absent:\n{}", found.join("\n"));
 }
 
@@ -82,43 +75,25 @@ const CRATES: [&str; 5] = [
 
 #[test]
 fn imports_follow_the_arrow() {
-    absent(
-        &["fedist-registry/src"],
-        &["fedist_transport", "fedist_actors", "fedist::"],
-        |_| false,
-    );
-    absent(
-        &["fedist-transport/src"],
-        &["fedist_actors", "fedist::"],
-        |_| false,
-    );
+    absent(&["fedist-registry/src"], &["fedist_transport", "fedist_actors", "fedist::"], |_| false);
+    absent(&["fedist-transport/src"], &["fedist_actors", "fedist::"], |_| false);
     absent(&["fedist-actors/src"], &["use fedist::"], |_| false);
 }
 
 #[test]
 fn only_the_quic_room_imports_quinn() {
-    absent(&CRATES, &["quinn"], |name| {
-        name.starts_with("fedist-transport/src/quic/")
-    });
+    absent(&CRATES, &["quinn"], |name| name.starts_with("fedist-transport/src/quic/"));
 }
 
 #[test]
 fn actix_stays_in_the_actors_crate() {
-    absent(
-        &["fedist-registry/src", "fedist-transport/src"],
-        &["actix"],
-        |_| false,
-    );
+    absent(&["fedist-registry/src", "fedist-transport/src"], &["actix"], |_| false);
 }
 
 #[test]
 fn pure_rooms_have_no_clock_no_runtime_and_no_dice() {
     absent(
-        &[
-            "fedist-registry/src",
-            "fedist-transport/src/wire",
-            "fedist-transport/src/session",
-        ],
+        &["fedist-registry/src", "fedist-transport/src/wire", "fedist-transport/src/session"],
         &[
             "Instant::now",
             "SystemTime",
@@ -135,15 +110,11 @@ fn pure_rooms_have_no_clock_no_runtime_and_no_dice() {
 
 #[test]
 fn files_are_read_and_written_in_their_shells_only() {
-    absent(
-        &["fedist-registry/src", "fedist-transport/src"],
-        &["std::fs", "redb::"],
-        |name| {
-            name.starts_with("fedist-registry/src/store")
-                || name.starts_with("fedist-transport/src/identity/")
-                || name.starts_with("fedist-transport/src/emulator/")
-        },
-    );
+    absent(&["fedist-registry/src", "fedist-transport/src"], &["std::fs", "redb::"], |name| {
+        name.starts_with("fedist-registry/src/store")
+            || name.starts_with("fedist-transport/src/identity/")
+            || name.starts_with("fedist-transport/src/emulator/")
+    });
 }
 
 #[test]
@@ -159,14 +130,7 @@ fn decoders_of_the_wire_cannot_panic() {
 fn no_unsafe_and_nothing_unfinished() {
     absent(
         &CRATES,
-        &[
-            "unsafe {",
-            "unsafe fn",
-            "unsafe impl",
-            "todo!(",
-            "unimplemented!(",
-            "dbg!(",
-        ],
+        &["unsafe {", "unsafe fn", "unsafe impl", "todo!(", "unimplemented!(", "dbg!("],
         |_| false,
     );
 }
@@ -179,43 +143,21 @@ fn no_file_grows_beyond_what_one_can_read() {
         .filter(|(_, text)| text.lines().count() > 900)
         .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
         .collect();
-    assert!(
-        long.is_empty(),
-        "a room this large usually holds two:\n{}",
-        long.join("\n")
-    );
+    assert!(long.is_empty(), "a room this large usually holds two:\n{}", long.join("\n"));
 }
 
 #[test]
 fn every_crate_takes_versions_and_lints_from_the_workspace() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for member in [
-        "fedist-registry",
-        "fedist-transport",
-        "fedist-actors",
-        "fedist-macros",
-    ] {
+    for member in ["fedist-registry", "fedist-transport", "fedist-actors", "fedist-macros"] {
         let manifest = fs::read_to_string(root.join(member).join("Cargo.toml")).unwrap();
-        assert!(
-            manifest.contains("[lints]\nworkspace = true"),
-            "{member}: lints of the workspace"
-        );
-        for line in manifest
-            .lines()
-            .skip_while(|line| *line != "[dependencies]")
-        {
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{member}: lints of the workspace");
+        for line in manifest.lines().skip_while(|line| *line != "[dependencies]") {
             let own_version = line.contains("version =") || line.contains("= \"");
-            assert!(
-                !own_version,
-                "{member}: `{line}` states a version of its own"
-            );
+            assert!(!own_version, "{member}: `{line}` states a version of its own");
         }
     }
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"forbid\""));
-    assert_eq!(
-        manifest.matches("\nrust-version = \"").count(),
-        1,
-        "the MSRV is stated once"
-    );
+    assert_eq!(manifest.matches("\nrust-version = \"").count(), 1, "the MSRV is stated once");
 }

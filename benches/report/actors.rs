@@ -147,9 +147,7 @@ impl<'de> Deserialize<'de> for Body {
             }
 
             fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Body, E> {
-                let bytes = bytes
-                    .try_into()
-                    .map_err(|_| E::invalid_length(bytes.len(), &self))?;
+                let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
                 Ok(Body(bytes))
             }
         }

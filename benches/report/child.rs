@@ -90,11 +90,7 @@ impl Process {
                 }
             }
         });
-        Ok(Self {
-            child,
-            input,
-            lines,
-        })
+        Ok(Self { child, input, lines })
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -37,11 +37,7 @@ fn usable() -> Vec<usize> {
 
     sched_getaffinity(None).map_or_else(
         |_| Vec::new(),
-        |set| {
-            (0..CpuSet::MAX_CPU)
-                .filter(|&core| set.is_set(core))
-                .collect()
-        },
+        |set| (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
     )
 }
 

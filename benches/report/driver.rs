@@ -60,9 +60,7 @@ fn alternate(work: &Work, options: &Options) -> Result<Vec<Measured>> {
         rounds.push((floor, fedist));
     }
     let figures = work.figures.iter();
-    Ok(figures
-        .map(|figure| Measured::new(work, figure, &rounds))
-        .collect())
+    Ok(figures.map(|figure| Measured::new(work, figure, &rounds)).collect())
 }
 
 fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
@@ -83,20 +81,15 @@ fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
     if work.task.needs_a_server() {
         let process = server.insert(Process::start(&run)?);
         server_at = match process.listen(PATIENCE).context("server")? {
-            Said::Ready { address, actor } => Some(ServerAt {
-                address,
-                actor,
-                process: process.id(),
-            }),
+            Said::Ready { address, actor } => {
+                Some(ServerAt { address, actor, process: process.id() })
+            }
             other => bail!("the server said {other:?}"),
         };
     }
     run.role = Role::Client { server: server_at };
     let mut client = Process::start(&run)?;
-    match client
-        .listen(PATIENCE + 2 * options.span)
-        .context("client")?
-    {
+    match client.listen(PATIENCE + 2 * options.span).context("client")? {
         Said::Measured(outcome) => Ok(outcome),
         other => bail!("the client said {other:?}"),
     }

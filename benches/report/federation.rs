@@ -20,16 +20,9 @@ pub(crate) fn serve(run: &Run) -> Result<Node> {
         .mtu_upper(run.mtu)
         .start_blocking()?;
     let counter = node.spawn(Counter::default())?;
-    let pid = node
-        .export(&counter)
-        .handles::<Tick>()
-        .handles::<Echo>()
-        .handles::<Total>()
-        .publish()?;
-    say(&Said::Ready {
-        address: node.local_address().to_owned(),
-        actor: Some(pid.to_string()),
-    })?;
+    let pid =
+        node.export(&counter).handles::<Tick>().handles::<Echo>().handles::<Total>().publish()?;
+    say(&Said::Ready { address: node.local_address().to_owned(), actor: Some(pid.to_string()) })?;
     Ok(node)
 }
 
@@ -45,11 +38,7 @@ pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
             .mtu_upper(run.mtu)
             .start()
             .await?;
-        let pid: RegionPid = server
-            .actor
-            .as_deref()
-            .context("no actor to send to")?
-            .parse()?;
+        let pid: RegionPid = server.actor.as_deref().context("no actor to send to")?.parse()?;
         let counter = node.address::<Counter>(pid);
         reach(&counter).await?;
         let outcome = if run.apart {

@@ -56,13 +56,10 @@ pub(crate) fn table(figures: &[Measured]) -> String {
     );
     for figure in figures {
         let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), readable);
-        let spread = figure.spread.map_or_else(
-            || "-".to_owned(),
-            |(low, high)| format!("{low:.2} to {high:.2}"),
-        );
-        let ratio = figure
-            .ratio
-            .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        let spread = figure
+            .spread
+            .map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"));
+        let ratio = figure.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         let _ = write!(
             text,
             "\n| {:<40} | {:<4} | {:>8} | {:>8} | {ratio:>5} | {spread:>13} |",
@@ -97,7 +94,5 @@ fn median(sorted: &[f64]) -> Option<f64> {
     if sorted.len() % 2 == 1 {
         return Some(upper);
     }
-    sorted
-        .get(middle.checked_sub(1)?)
-        .map(|lower| (lower + upper) / 2.0)
+    sorted.get(middle.checked_sub(1)?).map(|lower| (lower + upper) / 2.0)
 }

@@ -30,10 +30,7 @@ pub(crate) fn fedist(run: &Run) -> Result<Outcome> {
     let run = run.clone();
     System::new().block_on(async move {
         let region = RegionId::new(1)?;
-        let node = Node::builder(region)
-            .memory(MemoryNet::new(1).port(region))
-            .start()
-            .await?;
+        let node = Node::builder(region).memory(MemoryNet::new(1).port(region)).start().await?;
         let counter = node.spawn(Counter::default())?.region_addr();
         take_senders_core(&run)?;
         let outcome = if run.apart {

@@ -69,19 +69,14 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
     }
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
-        let mut value = || {
-            args.next()
-                .with_context(|| format!("{arg} needs a value\n{HELP}"))
-        };
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value\n{HELP}"));
         match arg.as_str() {
             "--bench" | "--quick" => {}
             "--json" => options.json = true,
             "--only" => {
                 let name = value()?;
-                let found: Vec<_> = work::ALL
-                    .iter()
-                    .filter(|work| work.name.contains(&name))
-                    .collect();
+                let found: Vec<_> =
+                    work::ALL.iter().filter(|work| work.name.contains(&name)).collect();
                 if found.is_empty() {
                     let names: Vec<_> = work::ALL.iter().map(|work| work.name).collect();
                     bail!("no work is called {name:?}; there are {}", names.join(", "));

@@ -14,10 +14,7 @@ pub(crate) struct ProcessorTime {
 
 impl ProcessorTime {
     pub(crate) fn start(server: u32) -> Self {
-        Self {
-            server,
-            before: used_by_both(server),
-        }
+        Self { server, before: used_by_both(server) }
     }
 
     /// Adds what each of `count` messages took. Nothing on systems without Linux's `/proc`.
@@ -43,10 +40,7 @@ fn used_by_both(server: u32) -> Option<(Duration, Duration)> {
 /// in hundredths of a second, too coarse for a run of a second.
 fn used_by(process: u32) -> Option<Duration> {
     let mut sum = Duration::ZERO;
-    for thread in fs::read_dir(format!("/proc/{process}/task"))
-        .ok()?
-        .flatten()
-    {
+    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten() {
         let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else {
             continue;
         };

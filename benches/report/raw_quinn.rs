@@ -30,10 +30,7 @@ use records::{Counting, RECORD_LEN, TICK, TOTAL, put_record};
 pub(crate) fn serve(run: &Run) -> Result<()> {
     runtime()?.block_on(async {
         let endpoint = endpoint::server(run)?;
-        say(&Said::Ready {
-            address: endpoint.local_addr()?.to_string(),
-            actor: None,
-        })?;
+        say(&Said::Ready { address: endpoint.local_addr()?.to_string(), actor: None })?;
         let connection = endpoint.accept().await.context("closed")?.await?;
         let (mut tx, mut rx, work) = streams(&connection, SERVER).await?;
         let outcome = match work {
@@ -54,11 +51,7 @@ pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
         let endpoint = endpoint::client(run)?;
         let address = server.address.parse()?;
         let connection = endpoint.connect(address, endpoint::SERVER_NAME)?.await?;
-        let work = if run.task == Task::RemoteTell {
-            TELL
-        } else {
-            ECHO
-        };
+        let work = if run.task == Task::RemoteTell { TELL } else { ECHO };
         let (tx, rx, _) = streams(&connection, work).await?;
         let mut link = Link { tx, rx };
         let mut outcome = Outcome::new();
@@ -134,10 +127,7 @@ async fn echo(tx: &mut SendStream, rx: &mut RecvStream) -> Result<()> {
         let mut length = [0; LENGTH_LEN];
         rx.read_exact(&mut length).await?;
         let mut frame = [0; FRAME_LEN];
-        ensure!(
-            u32::from_be_bytes(length) as usize == BODY_LEN,
-            "another length"
-        );
+        ensure!(u32::from_be_bytes(length) as usize == BODY_LEN, "another length");
         frame[..LENGTH_LEN].copy_from_slice(&length);
         rx.read_exact(&mut frame[LENGTH_LEN..]).await?;
         tx.write_all(&frame).await?;

@@ -56,9 +56,6 @@ pub(crate) type Outcome = BTreeMap<String, f64>;
 /// What a process says on its standard output, one JSON value a line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
-    Ready {
-        address: String,
-        actor: Option<String>,
-    },
+    Ready { address: String, actor: Option<String> },
     Measured(Outcome),
 }

@@ -53,10 +53,7 @@ pub(crate) async fn ask_in_turn(
         last = now;
     }
     let micros = |quantile: f64| nanos.value_at_quantile(quantile) as f64 / 1e3;
-    let outcome = Outcome::from([
-        (P50.to_owned(), micros(0.5)),
-        (P99.to_owned(), micros(0.99)),
-    ]);
+    let outcome = Outcome::from([(P50.to_owned(), micros(0.5)), (P99.to_owned(), micros(0.99))]);
     Ok((count, outcome))
 }
 

@@ -40,11 +40,7 @@ pub(crate) const ALL: &[Work] = &[
         task: Task::LocalTell,
         apart: false,
         cores: 1,
-        figures: &[Figure {
-            key: RATE,
-            label: "local do_send, same thread",
-            unit: "M/s",
-        }],
+        figures: &[Figure { key: RATE, label: "local do_send, same thread", unit: "M/s" }],
     },
     Work {
         name: "local-tell-threads",
@@ -62,33 +58,21 @@ pub(crate) const ALL: &[Work] = &[
         task: Task::LocalAsk,
         apart: false,
         cores: 1,
-        figures: &[Figure {
-            key: P50,
-            label: "local send, same thread",
-            unit: "µs",
-        }],
+        figures: &[Figure { key: P50, label: "local send, same thread", unit: "µs" }],
     },
     Work {
         name: "local-ask-threads",
         task: Task::LocalAsk,
         apart: true,
         cores: 2,
-        figures: &[Figure {
-            key: P50,
-            label: "local send, two threads on two cores",
-            unit: "µs",
-        }],
+        figures: &[Figure { key: P50, label: "local send, two threads on two cores", unit: "µs" }],
     },
     Work {
         name: "local-ask-threads-one-core",
         task: Task::LocalAsk,
         apart: true,
         cores: 1,
-        figures: &[Figure {
-            key: P50,
-            label: "local send, two threads on one core",
-            unit: "µs",
-        }],
+        figures: &[Figure { key: P50, label: "local send, two threads on one core", unit: "µs" }],
     },
     Work {
         name: "remote-ask",
@@ -96,21 +80,9 @@ pub(crate) const ALL: &[Work] = &[
         apart: false,
         cores: 2,
         figures: &[
-            Figure {
-                key: P50,
-                label: "ask, two cores, p50",
-                unit: "µs",
-            },
-            Figure {
-                key: P99,
-                label: "ask, two cores, p99",
-                unit: "µs",
-            },
-            Figure {
-                key: CPU,
-                label: "ask, two cores, CPU of both",
-                unit: "µs",
-            },
+            Figure { key: P50, label: "ask, two cores, p50", unit: "µs" },
+            Figure { key: P99, label: "ask, two cores, p99", unit: "µs" },
+            Figure { key: CPU, label: "ask, two cores, CPU of both", unit: "µs" },
         ],
     },
     Work {
@@ -119,21 +91,9 @@ pub(crate) const ALL: &[Work] = &[
         apart: false,
         cores: 1,
         figures: &[
-            Figure {
-                key: P50,
-                label: "ask, one core, p50",
-                unit: "µs",
-            },
-            Figure {
-                key: P99,
-                label: "ask, one core, p99",
-                unit: "µs",
-            },
-            Figure {
-                key: CPU,
-                label: "ask, one core, CPU of both",
-                unit: "µs",
-            },
+            Figure { key: P50, label: "ask, one core, p50", unit: "µs" },
+            Figure { key: P99, label: "ask, one core, p99", unit: "µs" },
+            Figure { key: CPU, label: "ask, one core, CPU of both", unit: "µs" },
         ],
     },
     Work {
@@ -142,16 +102,8 @@ pub(crate) const ALL: &[Work] = &[
         apart: true,
         cores: 2,
         figures: &[
-            Figure {
-                key: P50,
-                label: "ask from a thread outside the node, p50",
-                unit: "µs",
-            },
-            Figure {
-                key: P99,
-                label: "ask from a thread outside the node, p99",
-                unit: "µs",
-            },
+            Figure { key: P50, label: "ask from a thread outside the node, p50", unit: "µs" },
+            Figure { key: P99, label: "ask from a thread outside the node, p99", unit: "µs" },
         ],
     },
     Work {
@@ -160,21 +112,9 @@ pub(crate) const ALL: &[Work] = &[
         apart: false,
         cores: 2,
         figures: &[
-            Figure {
-                key: RATE,
-                label: "one-way 64 B, two cores",
-                unit: "M/s",
-            },
-            Figure {
-                key: CPU_HERE,
-                label: "one-way 64 B, CPU of the sender",
-                unit: "µs",
-            },
-            Figure {
-                key: CPU_THERE,
-                label: "one-way 64 B, CPU of the receiver",
-                unit: "µs",
-            },
+            Figure { key: RATE, label: "one-way 64 B, two cores", unit: "M/s" },
+            Figure { key: CPU_HERE, label: "one-way 64 B, CPU of the sender", unit: "µs" },
+            Figure { key: CPU_THERE, label: "one-way 64 B, CPU of the receiver", unit: "µs" },
         ],
     },
     Work {
@@ -183,16 +123,8 @@ pub(crate) const ALL: &[Work] = &[
         apart: true,
         cores: 2,
         figures: &[
-            Figure {
-                key: RATE,
-                label: "one-way from a thread outside the node",
-                unit: "M/s",
-            },
-            Figure {
-                key: CPU,
-                label: "the same, CPU of both",
-                unit: "µs",
-            },
+            Figure { key: RATE, label: "one-way from a thread outside the node", unit: "M/s" },
+            Figure { key: CPU, label: "the same, CPU of both", unit: "µs" },
         ],
     },
 ];

@@ -41,13 +41,8 @@ struct Target {
 impl<A: Actor> RegionAddr<A> {
     pub(crate) fn new(node: &Node, pid: RegionPid) -> Self {
         Self {
-            local: node
-                .local_address_of(pid)
-                .and_then(|process| process.address::<Addr<A>>()),
-            target: Target {
-                pid,
-                node: Some(node.clone()),
-            },
+            local: node.local_address_of(pid).and_then(|process| process.address::<Addr<A>>()),
+            target: Target { pid, node: Some(node.clone()) },
         }
     }
 
@@ -167,10 +162,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// A recipient for a pid whose actor is known (or hoped) to handle `M`.
     pub(crate) fn new(node: &Node, pid: RegionPid) -> Self {
         Self {
-            target: Target {
-                pid,
-                node: Some(node.clone()),
-            },
+            target: Target { pid, node: Some(node.clone()) },
             local: node.local_recipient::<M>(pid).ok(),
         }
     }
@@ -232,11 +224,9 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// Dropping the future gives the answer up; the message may still be handled.
     pub fn send(&self, message: M) -> Ask<M> {
         match (&self.local, &self.target.node) {
-            (Some(recipient), Some(node)) => Ask::local(
-                node,
-                self.target.pid,
-                LocalAsk::new(recipient.send(message)),
-            ),
+            (Some(recipient), Some(node)) => {
+                Ask::local(node, self.target.pid, LocalAsk::new(recipient.send(message)))
+            }
             _ => self.target.ask(message),
         }
     }
@@ -378,10 +368,7 @@ pub(crate) fn with_decoding_node<T>(
             DECODING.set(self.0.take());
         }
     }
-    let _reset = Reset(DECODING.replace(Some(Decoding {
-        node: node.clone(),
-        source,
-    })));
+    let _reset = Reset(DECODING.replace(Some(Decoding { node: node.clone(), source })));
     decode()
 }
 
@@ -392,28 +379,19 @@ pub(crate) fn decoding_source() -> Option<RegionId> {
 
 impl Target {
     fn decoded(pid: RegionPid) -> Self {
-        Self {
-            pid,
-            node: DECODING.with_borrow(|decoding| Some(decoding.as_ref()?.node.clone())),
-        }
+        Self { pid, node: DECODING.with_borrow(|decoding| Some(decoding.as_ref()?.node.clone())) }
     }
 }
 
 impl<A: Actor> Clone for RegionAddr<A> {
     fn clone(&self) -> Self {
-        Self {
-            target: self.target.clone(),
-            local: self.local.clone(),
-        }
+        Self { target: self.target.clone(), local: self.local.clone() }
     }
 }
 
 impl<M: WireMessage> Clone for RegionRecipient<M> {
     fn clone(&self) -> Self {
-        Self {
-            target: self.target.clone(),
-            local: self.local.clone(),
-        }
+        Self { target: self.target.clone(), local: self.local.clone() }
     }
 }
 
@@ -458,10 +436,7 @@ impl<'de, A: Actor> Deserialize<'de> for RegionAddr<A> {
         let target = Target::decoded(RegionPid::deserialize(deserializer)?);
         Ok(match &target.node {
             Some(node) => RegionAddr::new(node, target.pid),
-            None => RegionAddr {
-                target,
-                local: None,
-            },
+            None => RegionAddr { target, local: None },
         })
     }
 }
@@ -471,10 +446,7 @@ impl<'de, M: WireMessage> Deserialize<'de> for RegionRecipient<M> {
         let target = Target::decoded(RegionPid::deserialize(deserializer)?);
         Ok(match &target.node {
             Some(node) => RegionRecipient::new(node, target.pid),
-            None => RegionRecipient {
-                target,
-                local: None,
-            },
+            None => RegionRecipient { target, local: None },
         })
     }
 }

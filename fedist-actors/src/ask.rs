@@ -64,10 +64,7 @@ impl<M: WireMessage> Ask<M> {
     }
 
     fn with(kind: Kind<M>) -> Self {
-        Self {
-            kind,
-            deadline: DEFAULT_DEADLINE,
-        }
+        Self { kind, deadline: DEFAULT_DEADLINE }
     }
 
     /// Waits at most this long for the answer; rounded up to whole milliseconds on the wire.
@@ -116,18 +113,11 @@ impl<M: WireMessage> Future for AskFuture<M> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
-            State::Local {
-                pid,
-                request,
-                sleep,
-                deadline,
-            } => {
+            State::Local { pid, request, sleep, deadline } => {
                 if let Poll::Ready(answer) = request.as_mut().poll(cx) {
                     return Poll::Ready(answer.map_err(|_| AskError::NoReply(*pid)));
                 }
-                Pin::new(sleep)
-                    .poll(cx)
-                    .map(|()| Err(AskError::Timeout(*deadline)))
+                Pin::new(sleep).poll(cx).map(|()| Err(AskError::Timeout(*deadline)))
             }
             State::Remote(future) => future.as_mut().poll(cx),
             State::Failed(error) => Poll::Ready(Err(error.take().unwrap_or(AskError::Stopped))),
@@ -174,28 +164,17 @@ async fn ask_remote<M: WireMessage>(
             .max(1),
         ..header
     };
-    node.queue(Outbound::Ask {
-        region: pid.region(),
-        header,
-        body,
-        reply,
-    });
+    node.queue(Outbound::Ask { region: pid.region(), header, body, reply });
     let body = match answer.await {
         Ok(outcome) => outcome.map_err(|error| match error {
-            AskError::UnknownType { pid, version, .. } => AskError::UnknownType {
-                pid,
-                name: M::NAME.to_owned(),
-                version,
-            },
+            AskError::UnknownType { pid, version, .. } => {
+                AskError::UnknownType { pid, name: M::NAME.to_owned(), version }
+            }
             AskError::Timeout(_) => AskError::Timeout(deadline),
             other => other,
         })?,
         Err(_) => return Err(AskError::Stopped),
     };
-    with_decoding_node(&node, Some(pid.region()), || decode::<M::Result>(&body)).map_err(|error| {
-        AskError::Undecodable {
-            pid,
-            detail: error.to_string(),
-        }
-    })
+    with_decoding_node(&node, Some(pid.region()), || decode::<M::Result>(&body))
+        .map_err(|error| AskError::Undecodable { pid, detail: error.to_string() })
 }

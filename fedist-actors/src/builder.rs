@@ -152,6 +152,15 @@ impl NodeBuilder {
         self
     }
 
+    /// Joins the federation of a node in this process, below it: parent, join address and CA in one.
+    /// For examples and tests with several regions in one process.
+    pub fn under(mut self, parent: &Node) -> Self {
+        self.parent = Some(parent.region());
+        self.join.push(parent.local_address().to_owned());
+        self.ca_dir = self.ca_dir.or_else(|| parent.inner().ca_dir.clone());
+        self
+    }
+
     /// Where keys, the id blocks and the registry copy are kept. Needed for QUIC. One node at a
     /// time may use a directory.
     pub fn data_dir(mut self, path: impl AsRef<Path>) -> Self {
@@ -288,9 +297,7 @@ impl NodeBuilder {
 
     fn launch(self) -> Result<(Launch, oneshot::Receiver<Result<Node, StartError>>), StartError> {
         let config = |text: String| StartError::Config(text);
-        let name = self
-            .name
-            .unwrap_or_else(|| format!("region-{}", self.region));
+        let name = self.name.unwrap_or_else(|| format!("region-{}", self.region));
         let name: RegionName = name.parse().map_err(|error| config(format!("{error}")))?;
         if self.parent == Some(self.region) {
             return Err(config(format!(
@@ -342,10 +349,7 @@ impl NodeBuilder {
                 join_timeout: self.join_timeout,
             },
             listen,
-            quic: QuicConfig {
-                mtu_upper: self.mtu_upper,
-                ..QuicConfig::default()
-            },
+            quic: QuicConfig { mtu_upper: self.mtu_upper, ..QuicConfig::default() },
             data_dir: self.data_dir,
             ca_dir: self.ca_dir,
             memory: self.memory,
@@ -362,13 +366,7 @@ impl NodeBuilder {
 }
 
 fn resolve(listen: &str) -> Result<SocketAddr, String> {
-    listen
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| {
-            format!(
-                "listen ({listen}); it must be an address `host:port`; write e.g. 127.0.0.1:4433"
-            )
-        })
+    listen.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
+        format!("listen ({listen}); it must be an address `host:port`; write e.g. 127.0.0.1:4433")
+    })
 }

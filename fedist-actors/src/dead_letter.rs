@@ -89,9 +89,7 @@ struct Inner {
 
 impl DeadLetters {
     pub(crate) fn new() -> Self {
-        Self {
-            inner: Mutex::new(Inner::default()),
-        }
+        Self { inner: Mutex::new(Inner::default()) }
     }
 
     pub(crate) fn note(&self, letter: DeadLetter) {
@@ -112,9 +110,7 @@ impl DeadLetters {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -141,9 +137,6 @@ mod tests {
         let recent = letters.recent();
         assert_eq!(recent.len(), RING_LEN);
         assert_eq!(recent[0].message, "10");
-        assert_eq!(
-            letters.counts()[&DropReason::NoActor],
-            (RING_LEN + 10) as u64
-        );
+        assert_eq!(letters.counts()[&DropReason::NoActor], (RING_LEN + 10) as u64);
     }
 }

@@ -49,10 +49,7 @@ impl Node {
             .send(self, EchoRequest { actor })
             .deadline(deadline)
             .await?;
-        Ok(Pong {
-            rtt: started.elapsed(),
-            echo,
-        })
+        Ok(Pong { rtt: started.elapsed(), echo })
     }
 }
 
@@ -80,9 +77,7 @@ impl Handler<EchoRequest> for EchoService {
     fn handle(&mut self, message: EchoRequest, _: &mut Context<Self>) -> Self::Result {
         let inner = self.node.inner();
         MessageResult(Echo {
-            alive: message
-                .actor
-                .is_none_or(|local| inner.processes.get(local).is_some()),
+            alive: message.actor.is_none_or(|local| inner.processes.get(local).is_some()),
             boot: inner.boot,
         })
     }

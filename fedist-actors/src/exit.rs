@@ -114,9 +114,7 @@ impl RemoteMonitors {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<MonitorRef, (RegionPid, DownSink)>> {
-        self.inner
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -85,10 +85,8 @@ impl<A: Actor> Exportable<A> for Addr<A> {
         let pid = node.next_local().map_err(ExportError::Spawn).map(|local| {
             let pid = RegionPid::new(node.region(), local);
             let weak = self.downgrade();
-            let process =
-                Process::new(pid, Some(Box::new(self.clone()))).with_probe(Box::new(move || {
-                    weak.upgrade().is_some_and(|addr| addr.connected())
-                }));
+            let process = Process::new(pid, Some(Box::new(self.clone())))
+                .with_probe(Box::new(move || weak.upgrade().is_some_and(|addr| addr.connected())));
             node.inner().processes.insert(process);
             pid
         });
@@ -109,13 +107,7 @@ impl Node {
 
 impl<A: Actor> Export<A> {
     fn new(node: &Node, pid: Result<RegionPid, ExportError>, mailbox: Mailbox<A>) -> Self {
-        Self {
-            node: node.clone(),
-            pid,
-            mailbox,
-            inlets: Vec::new(),
-            names: Vec::new(),
-        }
+        Self { node: node.clone(), pid, mailbox, inlets: Vec::new(), names: Vec::new() }
     }
 
     /// Lets other regions tell and ask `M`.
@@ -127,14 +119,10 @@ impl<A: Actor> Export<A> {
     {
         if let Ok(pid) = &self.pid {
             let inlet = TypedInlet::<A, M> {
-                inlet: ActorInlet {
-                    mailbox: self.mailbox.clone(),
-                    pid: *pid,
-                },
+                inlet: ActorInlet { mailbox: self.mailbox.clone(), pid: *pid },
                 message: PhantomData,
             };
-            self.inlets
-                .push((wire_type::<M>(), M::NAME, Arc::new(inlet)));
+            self.inlets.push((wire_type::<M>(), M::NAME, Arc::new(inlet)));
         }
         self
     }
@@ -152,17 +140,11 @@ impl<A: Actor> Export<A> {
     /// [`ExportError`].
     pub fn publish(self) -> Result<RegionPid, ExportError> {
         let pid = self.pid?;
-        let process = self
-            .node
-            .local_address_of(pid)
-            .ok_or(ExportError::Ended(pid))?;
+        let process = self.node.local_address_of(pid).ok_or(ExportError::Ended(pid))?;
         for (hash, name, inlet) in self.inlets {
             let known = *self.node.inner().types.entry(hash).or_insert(name);
             if known != name {
-                return Err(ExportError::TypeCollision {
-                    ours: name,
-                    other: known,
-                });
+                return Err(ExportError::TypeCollision { ours: name, other: known });
             }
             process.add_inlet(hash, inlet);
         }

@@ -179,9 +179,8 @@ fn decode_message<M: WireMessage>(from: Source<'_>, body: &[u8]) -> Result<M, St
     match decoded {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(payload) => Err(format!(
-            "the decoder panicked: {}",
-            crate::exit::panic_text(&*payload)
-        )),
+        Err(payload) => {
+            Err(format!("the decoder panicked: {}", crate::exit::panic_text(&*payload)))
+        }
     }
 }

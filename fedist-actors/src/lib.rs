@@ -5,6 +5,8 @@
 //! sessions and routes, as one core and the actors around it); exits, monitors, supervisors;
 //! names and tasks. Users take all of it through the `fedist` facade.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod builder;
 mod node;
 mod status;

@@ -62,10 +62,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
             Ok(()) => Ok(chunk.split().freeze()),
             Err(error) => {
                 chunk.clear();
-                Err(EncodeError {
-                    name,
-                    detail: error.to_string(),
-                })
+                Err(EncodeError { name, detail: error.to_string() })
             }
         }
     })
@@ -75,14 +72,11 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut deserializer = rmp_serde::Deserializer::new(body);
     deserializer.set_max_depth(MAX_DEPTH);
-    let value = T::deserialize(&mut deserializer).map_err(|error| DecodeError {
-        detail: error.to_string(),
-    })?;
+    let value = T::deserialize(&mut deserializer)
+        .map_err(|error| DecodeError { detail: error.to_string() })?;
     let rest = deserializer.get_ref().len();
     if rest > 0 {
-        return Err(DecodeError {
-            detail: format!("{rest} bytes are left behind the value"),
-        });
+        return Err(DecodeError { detail: format!("{rest} bytes are left behind the value") });
     }
     Ok(value)
 }
@@ -115,14 +109,7 @@ mod tests {
     fn an_added_optional_field_is_compatible_both_ways() {
         let old = encode("t", &Old { a: 7 }).unwrap();
         assert_eq!(decode::<New>(&old).unwrap(), New { a: 7, b: None });
-        let new = encode(
-            "t",
-            &New {
-                a: 7,
-                b: Some("x".into()),
-            },
-        )
-        .unwrap();
+        let new = encode("t", &New { a: 7, b: Some("x".into()) }).unwrap();
         assert_eq!(decode::<Old>(&new).unwrap(), Old { a: 7 });
     }
 

@@ -60,9 +60,7 @@ impl Node {
     /// # Errors
     /// [`LookupError`].
     pub async fn whereis(&self, path: &str) -> Result<RegionPid, LookupError> {
-        let malformed = || LookupError::Malformed {
-            path: path.to_owned(),
-        };
+        let malformed = || LookupError::Malformed { path: path.to_owned() };
         let (region, name) = path.split_once('/').ok_or_else(malformed)?;
         if region.is_empty() || name.is_empty() {
             return Err(malformed());
@@ -72,19 +70,11 @@ impl Node {
             self.inner().processes.whereis(name)
         } else {
             RegionPid::new(region, service::NAMES)
-                .send(
-                    self,
-                    Whereis {
-                        name: name.to_owned(),
-                    },
-                )
+                .send(self, Whereis { name: name.to_owned() })
                 .await
                 .map_err(|error| LookupError::Ask { region, error })?
         };
-        found.ok_or_else(|| LookupError::NotFound {
-            name: name.to_owned(),
-            region,
-        })
+        found.ok_or_else(|| LookupError::NotFound { name: name.to_owned(), region })
     }
 
     /// The region with this name or number, from this node's copy of the registry.
@@ -99,9 +89,7 @@ impl Node {
             .filter(|id| *id == self.region() || view.registry.get(*id).is_some());
         by_number
             .or_else(|| view.registry.by_name(text).map(|record| record.id))
-            .ok_or_else(|| LookupError::UnknownRegion {
-                region: text.to_owned(),
-            })
+            .ok_or_else(|| LookupError::UnknownRegion { region: text.to_owned() })
     }
 }
 

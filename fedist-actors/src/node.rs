@@ -1,6 +1,7 @@
 //! The node: one running process of a region, and the handle everything is done with.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -29,7 +30,7 @@ use crate::{
     hub::Core,
     message::{encode, wire_type},
     names,
-    outbound::{GateState, Gates, Outbound, Refused},
+    outbound::{Gate, GateState, Gates, Outbound, Refused},
     pause::Paused,
     process::{Process, ProcessFuture, ProcessTable, current_local},
     signal::Signal,
@@ -49,6 +50,7 @@ pub(crate) struct NodeInner {
     pub(crate) name: String,
     pub(crate) boot: u32,
     pub(crate) max_message: usize,
+    pub(crate) session_timeout: Duration,
     pub(crate) mailbox_capacity: usize,
     pub(crate) clock: Clock,
     /// `None` once the node has stopped, so that the data directory is free although handles live on.
@@ -73,6 +75,8 @@ pub(crate) struct NodeInner {
     pub(crate) next_arbiter: AtomicUsize,
     pub(crate) next_reference: AtomicU64,
     pub(crate) local_address: String,
+    /// Where the CA is, for nodes of the same process that join below this one.
+    pub(crate) ca_dir: Option<PathBuf>,
 }
 
 /// What this node knows of the federation at one moment.
@@ -208,7 +212,7 @@ impl Node {
 
     /// Starts an actor under a fresh pid. A panic in it ends this actor only.
     ///
-    /// Called from one of the node's own threads (in a handler, say) the actor starts on that
+    /// Called on the hub's thread (by default every handler runs there) the actor starts on that
     /// thread, so that talkers stay together; else on the next of the node's actor threads.
     /// The mailbox is bounded ([`NodeBuilder::mailbox_capacity`](crate::NodeBuilder::mailbox_capacity)).
     ///
@@ -294,15 +298,8 @@ impl Node {
         let pid = RegionPid::new(self.0.region, local);
         let (sender, receiver) = channel::channel::<A>(self.0.mailbox_capacity);
         let addr = Addr::new(sender.clone());
-        self.0
-            .processes
-            .insert(Process::new(pid, Some(Box::new(addr.clone()))));
-        let local_addr = LocalAddr {
-            addr,
-            sender,
-            pid,
-            node: self.clone(),
-        };
+        self.0.processes.insert(Process::new(pid, Some(Box::new(addr.clone()))));
+        let local_addr = LocalAddr { addr, sender, pid, node: self.clone() };
         Ok((local_addr, receiver))
     }
 
@@ -363,9 +360,7 @@ impl Node {
     }
 
     pub(crate) fn local_address_of(&self, pid: RegionPid) -> Option<Arc<Process>> {
-        (pid.region() == self.0.region)
-            .then(|| self.0.processes.get(pid.local()))
-            .flatten()
+        (pid.region() == self.0.region).then(|| self.0.processes.get(pid.local())).flatten()
     }
 
     /// Finds an actor by `region/name`, where `region` is the region's name or number.
@@ -431,18 +426,9 @@ impl Node {
         };
         let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
         let region = pid.region();
-        match self
-            .0
-            .gates
-            .get(region)
-            .acquire(header.encoded_len(body.len()))
-        {
+        match self.0.gates.get(region).acquire(header.encoded_len(body.len())) {
             Ok(()) => {
-                self.queue(Outbound::Tell {
-                    region,
-                    header,
-                    body,
-                });
+                self.queue(Outbound::Tell { region, header, body });
                 Ok(())
             }
             Err(refused) => Err(refused_with(region, &refused, message)),
@@ -453,6 +439,24 @@ impl Node {
         &self,
         pid: RegionPid,
         message: M,
+    ) -> Result<(), SendError<M>> {
+        self.tell_waiting(pid, message, Gate::acquire_wait).await
+    }
+
+    /// As [`tell_to`](Self::tell_to), but waits for a route as well, for as long as it takes.
+    pub(crate) async fn tell_when_routed<M: WireMessage>(
+        &self,
+        pid: RegionPid,
+        message: M,
+    ) -> Result<(), SendError<M>> {
+        self.tell_waiting(pid, message, Gate::acquire_route).await
+    }
+
+    async fn tell_waiting<M: WireMessage>(
+        &self,
+        pid: RegionPid,
+        message: M,
+        room: impl AsyncFnOnce(&Gate, usize) -> Result<(), Refused>,
     ) -> Result<(), SendError<M>> {
         let region = pid.region();
         if region == self.0.region {
@@ -474,13 +478,9 @@ impl Node {
         let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
         let len = header.encoded_len(body.len());
         self.0.paused.wait(pid).await;
-        match self.0.gates.get(region).acquire_wait(len).await {
+        match room(self.0.gates.get(region), len).await {
             Ok(()) => {
-                self.queue(Outbound::Tell {
-                    region,
-                    header,
-                    body,
-                });
+                self.queue(Outbound::Tell { region, header, body });
                 Ok(())
             }
             Err(refused) => Err(refused_with(region, &refused, message)),
@@ -490,11 +490,9 @@ impl Node {
     pub(crate) fn ask_to<M: WireMessage>(&self, pid: RegionPid, message: M) -> Ask<M> {
         if pid.region() == self.0.region {
             return match self.local_recipient::<M>(pid) {
-                Ok(recipient) => Ask::local(
-                    self,
-                    pid,
-                    crate::ask::LocalAsk::new(recipient.send(message)),
-                ),
+                Ok(recipient) => {
+                    Ask::local(self, pid, crate::ask::LocalAsk::new(recipient.send(message)))
+                }
                 Err(error) => Ask::failed(error),
             };
         }
@@ -525,10 +523,7 @@ impl Node {
         }
         let body = encode(M::NAME, message).map_err(OutgoingError::Encode)?;
         if body.len() > self.0.max_message {
-            return Err(OutgoingError::TooLarge {
-                len: body.len(),
-                max: self.0.max_message,
-            });
+            return Err(OutgoingError::TooLarge { len: body.len(), max: self.0.max_message });
         }
         Ok(body)
     }
@@ -595,14 +590,7 @@ impl Node {
         monitor: MonitorRef,
         reason: ExitReason,
     ) {
-        self.signal(
-            region,
-            &Signal::Down {
-                pid,
-                monitor,
-                reason,
-            },
-        );
+        self.signal(region, &Signal::Down { pid, monitor, reason });
     }
 
     // ---- the hub -------------------------------------------------------------------------

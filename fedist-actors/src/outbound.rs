@@ -15,11 +15,7 @@ use crate::{AskError, hub::Core};
 /// What other threads hand to the hub.
 pub(crate) enum Outbound {
     /// A tell; its bytes are counted at the region's gate until the session has taken it.
-    Tell {
-        region: RegionId,
-        header: RecordHeader,
-        body: Bytes,
-    },
+    Tell { region: RegionId, header: RecordHeader, body: Bytes },
     /// An ask: the hub gives it a correlation number and a deadline.
     Ask {
         region: RegionId,
@@ -28,11 +24,7 @@ pub(crate) enum Outbound {
         reply: oneshot::Sender<Result<Bytes, AskError>>,
     },
     /// Replies and signals: not gated, their number is bounded by what they answer.
-    System {
-        region: RegionId,
-        header: RecordHeader,
-        body: Bytes,
-    },
+    System { region: RegionId, header: RecordHeader, body: Bytes },
     /// Work on the hub's own state (status, stop, fault injection).
     Run(Box<dyn FnOnce(&mut Core) + Send>),
 }
@@ -100,16 +92,12 @@ impl Gate {
 
     /// Waits until there is room, and takes it. Fails as soon as the region cannot be reached.
     pub(crate) async fn acquire_wait(&self, len: usize) -> Result<(), Refused> {
-        self.acquire_while(len, |refused| matches!(refused, Refused::Full))
-            .await
+        self.acquire_while(len, |refused| matches!(refused, Refused::Full)).await
     }
 
     /// Waits until there is room and a route, and takes it.
     pub(crate) async fn acquire_route(&self, len: usize) -> Result<(), Refused> {
-        self.acquire_while(len, |refused| {
-            matches!(refused, Refused::Full | Refused::NoRoute)
-        })
-        .await
+        self.acquire_while(len, |refused| matches!(refused, Refused::Full | Refused::NoRoute)).await
     }
 
     async fn acquire_while(
@@ -172,10 +160,7 @@ const ROW_LEN: usize = 256;
 
 impl Gates {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            rows: (0..ROW_LEN).map(|_| OnceLock::new()).collect(),
-            limit,
-        }
+        Self { rows: (0..ROW_LEN).map(|_| OnceLock::new()).collect(), limit }
     }
 
     pub(crate) fn get(&self, region: RegionId) -> &Arc<Gate> {

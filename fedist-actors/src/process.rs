@@ -90,25 +90,15 @@ impl Process {
 
     pub(crate) fn inlet(&self, wire_type: u32) -> Option<Arc<dyn Inlet>> {
         let inlets = self.inlets.read().unwrap_or_else(PoisonError::into_inner);
-        inlets
-            .iter()
-            .find(|(known, _)| *known == wire_type)
-            .map(|(_, inlet)| Arc::clone(inlet))
+        inlets.iter().find(|(known, _)| *known == wire_type).map(|(_, inlet)| Arc::clone(inlet))
     }
 
     pub(crate) fn is_exported(&self) -> bool {
-        !self
-            .inlets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        !self.inlets.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     pub(crate) fn add_name(&self, name: String) {
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(name);
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name);
     }
 
     /// Keeps what ends the process from outside.
@@ -117,28 +107,17 @@ impl Process {
     }
 
     pub(crate) fn stop(&self) {
-        if let Some(stop) = self
-            .stop
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(stop) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = stop.send(());
         }
     }
 
     pub(crate) fn hold(&self, monitor: MonitorRef, target: RegionPid) {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(monitor, target);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(monitor, target);
     }
 
     pub(crate) fn release(&self, monitor: MonitorRef) {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&monitor);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&monitor);
     }
 
     /// Adds a watcher; gives it back when the process has ended already.
@@ -184,15 +163,12 @@ pub(crate) struct ProcessTable {
 impl ProcessTable {
     pub(crate) fn insert(&self, process: Process) -> Arc<Process> {
         let process = Arc::new(process);
-        self.processes
-            .insert(process.pid.local().get(), Arc::clone(&process));
+        self.processes.insert(process.pid.local().get(), Arc::clone(&process));
         process
     }
 
     pub(crate) fn get(&self, local: LocalId) -> Option<Arc<Process>> {
-        self.processes
-            .get(&local.get())
-            .map(|entry| Arc::clone(&entry))
+        self.processes.get(&local.get()).map(|entry| Arc::clone(&entry))
     }
 
     /// The application's actors and tasks.
@@ -226,11 +202,7 @@ impl ProcessTable {
 
     /// Pids of plain actix actors that have ended unnoticed.
     pub(crate) fn lost(&self) -> Vec<RegionPid> {
-        self.processes
-            .iter()
-            .filter(|entry| entry.is_lost())
-            .map(|entry| entry.pid)
-            .collect()
+        self.processes.iter().filter(|entry| entry.is_lost()).map(|entry| entry.pid).collect()
     }
 
     /// Forgets the monitors that actors of a region held here: its session ended.
@@ -256,22 +228,11 @@ impl ProcessTable {
             .take()
             .unwrap_or_default();
         // Addresses and inlets hold the mailbox open; let go of them now, not with the last `Arc`.
-        *process
-            .address
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = None;
-        process
-            .inlets
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        *process.address.write().unwrap_or_else(PoisonError::into_inner) = None;
+        process.inlets.write().unwrap_or_else(PoisonError::into_inner).clear();
         let held =
             std::mem::take(&mut *process.held.lock().unwrap_or_else(PoisonError::into_inner));
-        Some(Ended {
-            pid: process.pid,
-            watchers,
-            held,
-        })
+        Some(Ended { pid: process.pid, watchers, held })
     }
 }
 
@@ -315,10 +276,7 @@ pub(crate) struct ProcessFuture<F> {
 
 impl<F: Future<Output = ()>> ProcessFuture<F> {
     pub(crate) fn new(node: Node, pid: RegionPid, future: F) -> Self {
-        Self {
-            future: Some(Box::pin(future)),
-            current: Some(Current { node, pid }),
-        }
+        Self { future: Some(Box::pin(future)), current: Some(Current { node, pid }) }
     }
 }
 
@@ -369,12 +327,7 @@ impl<F> Drop for ProcessFuture<F> {
 impl Node {
     /// Ends the books of a process: names, watchers, table entry.
     pub(crate) fn process_ended(&self, local: LocalId, reason: ExitReason) {
-        let Some(Ended {
-            pid,
-            watchers,
-            held,
-        }) = self.inner().processes.end(local)
-        else {
+        let Some(Ended { pid, watchers, held }) = self.inner().processes.end(local) else {
             return;
         };
         for (monitor, target) in held {
@@ -385,11 +338,9 @@ impl Node {
         }
         for watcher in watchers {
             match watcher {
-                Watcher::Local(monitor, sink) => sink(Down {
-                    monitor,
-                    pid,
-                    reason: reason.clone(),
-                }),
+                Watcher::Local(monitor, sink) => {
+                    sink(Down { monitor, pid, reason: reason.clone() })
+                }
                 Watcher::Remote(region, monitor) => {
                     self.signal_down(region, pid, monitor, reason.clone());
                 }
@@ -413,11 +364,7 @@ impl Node {
             None => Some(watcher),
         };
         if let Some(Watcher::Local(monitor, sink)) = refused {
-            sink(Down {
-                monitor,
-                pid,
-                reason: ExitReason::NoActor,
-            });
+            sink(Down { monitor, pid, reason: ExitReason::NoActor });
         }
         monitor
     }

@@ -63,10 +63,9 @@ impl<M> SendError<M> {
             SendError::NoRoute(region, _) => AskError::NoRoute(*region),
             SendError::UnknownRegion(region, _) => AskError::UnknownRegion(*region),
             SendError::NotLive(_) => AskError::NotLive,
-            SendError::TooLarge { len, max, .. } => AskError::TooLarge {
-                len: *len as u64,
-                max: *max as u64,
-            },
+            SendError::TooLarge { len, max, .. } => {
+                AskError::TooLarge { len: *len as u64, max: *max as u64 }
+            }
             SendError::Encode(error, _) => AskError::Encode(error.to_string()),
             SendError::NoActor(pid, _) => AskError::NoActor(*pid),
             SendError::Denied(pid, _) => AskError::Denied(*pid),

@@ -11,20 +11,11 @@ pub(crate) enum Signal {
     /// It does not any more.
     Demonitor { pid: RegionPid, monitor: MonitorRef },
     /// `pid` ended.
-    Down {
-        pid: RegionPid,
-        monitor: MonitorRef,
-        reason: ExitReason,
-    },
+    Down { pid: RegionPid, monitor: MonitorRef, reason: ExitReason },
     /// The actor's mailbox is past its bound: hold back what is meant for it (contract C16).
     Pause { pid: RegionPid },
     /// It has room again.
     Resume { pid: RegionPid },
     /// A tell did not reach its actor.
-    Undelivered {
-        to: RegionPid,
-        from: Option<RegionPid>,
-        wire_type: u32,
-        reason: DropReason,
-    },
+    Undelivered { to: RegionPid, from: Option<RegionPid>, wire_type: u32, reason: DropReason },
 }

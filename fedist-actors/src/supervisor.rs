@@ -127,13 +127,7 @@ impl Supervisor {
 
     /// Adds a child. Children start in the order in which they were added.
     pub fn child(mut self, spec: ChildSpec) -> Self {
-        self.children.push(Child {
-            spec,
-            pid: None,
-            monitor: None,
-            failures: 0,
-            restarts: 0,
-        });
+        self.children.push(Child { spec, pid: None, monitor: None, failures: 0, restarts: 0 });
         self
     }
 
@@ -170,19 +164,12 @@ impl Supervisor {
     )]
     fn restart_later(&mut self, index: usize, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        while self
-            .recent
-            .front()
-            .is_some_and(|at| now.duration_since(*at) > self.period)
-        {
+        while self.recent.front().is_some_and(|at| now.duration_since(*at) > self.period) {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
-        let name = self
-            .children
-            .get(index)
-            .map(|child| child.spec.name.clone())
-            .unwrap_or_default();
+        let name =
+            self.children.get(index).map(|child| child.spec.name.clone()).unwrap_or_default();
         if self.recent.len() > self.max_restarts {
             panic!(
                 "reached max restart intensity: {} restarts within {:?}, the last of child {name}",
@@ -192,10 +179,7 @@ impl Supervisor {
         }
         if let Some(child) = self.children.get_mut(index) {
             child.restarts += 1;
-            let pause = self
-                .backoff
-                .saturating_mul(1 << child.failures.min(9))
-                .min(MAX_BACKOFF);
+            let pause = self.backoff.saturating_mul(1 << child.failures.min(9)).min(MAX_BACKOFF);
             child.failures += 1;
             let jitter = pause.mul_f64(fastrand::f64() * 0.2);
             ctx.run_later(pause + jitter, move |supervisor, ctx| {

@@ -165,11 +165,7 @@ impl TaskTable {
                     .map(|(name, (version, _))| format!("{name} {version}"))
                     .collect();
                 available.sort();
-                Err(StartTaskError::Unknown {
-                    name: name.to_owned(),
-                    version,
-                    available,
-                })
+                Err(StartTaskError::Unknown { name: name.to_owned(), version, available })
             }
         }
     }
@@ -202,10 +198,7 @@ struct Awaited {
 
 impl TaskBook {
     pub(crate) fn new(table: Arc<TaskTable>) -> Self {
-        Self {
-            table,
-            inner: Mutex::new(Book::default()),
-        }
+        Self { table, inner: Mutex::new(Book::default()) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -238,10 +231,7 @@ impl TaskBook {
 
     fn settle(&self, from: RegionId, reference: u64, result: Result<Bytes, TaskError>) {
         let mut book = self.lock();
-        if book
-            .awaited
-            .get(&reference)
-            .is_some_and(|awaited| awaited.region == from)
+        if book.awaited.get(&reference).is_some_and(|awaited| awaited.region == from)
             && let Some(awaited) = book.awaited.remove(&reference)
         {
             let _ = awaited.result.send(result);
@@ -357,10 +347,7 @@ impl Handler<TaskDone> for TaskService {
             Outcome::Panicked(text) => Err(TaskError::Panicked(text)),
             Outcome::Failed(text) => Err(TaskError::Codec(text)),
         };
-        self.node
-            .inner()
-            .tasks
-            .settle(from, message.reference, result);
+        self.node.inner().tasks.settle(from, message.reference, result);
     }
 }
 
@@ -373,10 +360,7 @@ impl Handler<TaskGone> for TaskService {
             ExitReason::Panicked(text) => TaskError::Panicked(text),
             other => TaskError::Stopped(other.to_string()),
         };
-        self.node
-            .inner()
-            .tasks
-            .settle(message.region, message.reference, Err(error));
+        self.node.inner().tasks.settle(message.region, message.reference, Err(error));
     }
 }
 
@@ -384,9 +368,7 @@ impl Node {
     fn run_task(&self, start: StartTask) -> Result<RegionPid, StartTaskError> {
         let inner = self.inner();
         let runner = inner.tasks.table.find(&start.name, start.version)?;
-        let local = self
-            .next_local()
-            .map_err(|error| StartTaskError::NoPid(error.to_string()))?;
+        let local = self.next_local().map_err(|error| StartTaskError::NoPid(error.to_string()))?;
         let pid = RegionPid::new(self.region(), local);
         let caller = start.origin.region().unwrap_or(self.region());
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -401,19 +383,12 @@ impl Node {
                 abort,
             },
         );
-        let cx = TaskCx {
-            node: self.clone(),
-            pid,
-            caller,
-            cancelled,
-        };
+        let cx = TaskCx { node: self.clone(), pid, caller, cancelled };
         let node = self.clone();
         let run = move || {
             let report_to = node.clone();
             let future = async move {
-                let StartTask {
-                    input, reference, ..
-                } = start;
+                let StartTask { input, reference, .. } = start;
                 // Made inside of the guard: building the future may panic as well as running it.
                 let work = AssertUnwindSafe(async move { runner(cx, input).await }).catch_unwind();
                 let ended = Abortable::new(work, registration).await;
@@ -448,22 +423,29 @@ impl Node {
 
     async fn report_task(&self, caller: RegionId, reference: u64, outcome: Outcome) {
         let service = RegionPid::new(caller, service::TASKS);
-        let done = |outcome| TaskDone {
-            reference,
-            outcome,
-            origin: Origin::here(),
+        let done = |outcome| TaskDone { reference, outcome, origin: Origin::here() };
+        // While there is no route the result waits; the end of the session lets it go.
+        let sent = self.tell_when_routed(service, done(outcome));
+        let lost = self.until_session_ends(caller);
+        let refused = match select(std::pin::pin!(sent), std::pin::pin!(lost)).await {
+            Either::Left((sent, _)) => sent.err(),
+            Either::Right(_) => return,
         };
-        if let Err(error) = service.tell(self, done(outcome)).await {
+        if let Some(error) = refused {
             let text = error.to_string();
             tracing::warn!(%caller, error = %text, "a task's result could not be sent");
-            if service
-                .tell(self, done(Outcome::Failed(text)))
-                .await
-                .is_err()
-            {
+            if service.tell(self, done(Outcome::Failed(text))).await.is_err() {
                 tracing::debug!(%caller, "nor could the reason");
             }
         }
+    }
+
+    /// Resolves when nothing is expected to get to `region` any more: the session's time-out has passed.
+    async fn until_session_ends(&self, region: RegionId) {
+        if region == self.region() {
+            return std::future::pending().await;
+        }
+        self.sleep(self.inner().session_timeout).await;
     }
 }
 
@@ -500,10 +482,7 @@ impl Tasks {
 
     /// Starts tasks in `region`; the own region is as good as any other.
     pub fn at(&self, region: RegionId) -> TasksAt {
-        TasksAt {
-            node: self.node.clone(),
-            region,
-        }
+        TasksAt { node: self.node.clone(), region }
     }
 
     /// Runs a task to its end in the first of `regions` where that succeeds: when a region is
@@ -534,11 +513,7 @@ impl Tasks {
             };
             match outcome {
                 Ok(value) => {
-                    return Ok(Supervised {
-                        value,
-                        region,
-                        attempts: tried + 1,
-                    });
+                    return Ok(Supervised { value, region, attempts: tried + 1 });
                 }
                 Err(error) => {
                     tracing::info!(%region, task = T::NAME, %error, "a supervised task moves on");
@@ -569,13 +544,11 @@ impl TasksAt {
         let input = encode(T::NAME, &input).map_err(|error| TaskError::Codec(error.to_string()))?;
         let reference = node.next_reference();
         let (result, outcome) = oneshot::channel();
-        node.inner().tasks.lock().awaited.insert(
-            reference,
-            Awaited {
-                region: self.region,
-                result,
-            },
-        );
+        node.inner()
+            .tasks
+            .lock()
+            .awaited
+            .insert(reference, Awaited { region: self.region, result });
         let mut handle = TaskHandle {
             node: node.clone(),
             region: self.region,
@@ -636,11 +609,7 @@ impl<O: DeserializeOwned> TaskHandle<O> {
                 .local_address_of(RegionPid::new(node.region(), service::TASKS))
                 .and_then(|process| process.address::<actix::Addr<TaskService>>());
             if let Some(addr) = addr {
-                addr.do_send(TaskGone {
-                    region,
-                    reference,
-                    reason: down.reason,
-                });
+                addr.do_send(TaskGone { region, reference, reason: down.reason });
             }
         };
         self.watching = Some(self.node.watch(pid, Box::new(gone)));
@@ -698,23 +667,13 @@ impl<O> Drop for TaskHandle<O> {
             self.node.unwatch(caller, monitor);
         }
         if self.outcome.take().is_some() {
-            self.node
-                .inner()
-                .tasks
-                .lock()
-                .awaited
-                .remove(&self.reference);
+            self.node.inner().tasks.lock().awaited.remove(&self.reference);
             cancel(&self.node, self.region, self.reference);
         }
     }
 }
 
 fn cancel(node: &Node, region: RegionId, reference: u64) {
-    RegionPid::new(region, service::TASKS).do_send(
-        node,
-        CancelTask {
-            reference,
-            origin: Origin::here(),
-        },
-    );
+    RegionPid::new(region, service::TASKS)
+        .do_send(node, CancelTask { reference, origin: Origin::here() });
 }

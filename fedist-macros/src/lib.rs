@@ -16,9 +16,7 @@ use proc_macro::TokenStream;
 #[proc_macro_derive(Message, attributes(rtype, wire))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
-    message::expand(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    message::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Makes an `async fn(cx: TaskCx, input: I) -> O` a task that other regions may be allowed to start.
@@ -30,7 +28,5 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn task(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let item = syn::parse_macro_input!(item as syn::ItemFn);
-    task::expand(attributes.into(), &item)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    task::expand(attributes.into(), &item).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -8,29 +8,19 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let name = &input.ident;
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
     let result = result_type(input)?;
-    let wire = input
-        .attrs
-        .iter()
-        .find(|attribute| attribute.path().is_ident("wire"));
+    let wire = input.attrs.iter().find(|attribute| attribute.path().is_ident("wire"));
     let names = match wire {
         Some(attribute) => Some(WireNames::from_attribute(attribute)?),
         None => None,
     };
-    let root = names
-        .as_ref()
-        .map_or_else(default_root, |names| names.root.clone());
+    let root = names.as_ref().map_or_else(default_root, |names| names.root.clone());
 
     let message = quote! {
         impl #impl_generics #root::__private::actix::Message for #name #ty_generics #where_clause {
             type Result = #result;
         }
     };
-    let Some(WireNames {
-        name: wire_name,
-        version,
-        root,
-    }) = names
-    else {
+    let Some(WireNames { name: wire_name, version, root }) = names else {
         return Ok(message);
     };
     if !input.generics.params.is_empty() {
@@ -98,10 +88,7 @@ impl WireParts {
 
     fn finish(self, span: proc_macro2::Span) -> Result<WireNames> {
         let name = self.name.ok_or_else(|| {
-            Error::new(
-                span,
-                "a stable name is missing: write `name = \"chat.post\"`",
-            )
+            Error::new(span, "a stable name is missing: write `name = \"chat.post\"`")
         })?;
         Ok(WireNames {
             name,
@@ -114,9 +101,7 @@ impl WireParts {
 fn check_name(literal: &LitStr) -> Result<()> {
     let text = literal.value();
     let fits = (1..=96).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'));
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'));
     if fits {
         return Ok(());
     }
@@ -132,10 +117,7 @@ fn default_root() -> Path {
 
 /// Reads actix's own attribute: `#[rtype(result = "T")]` or `#[rtype(T)]`.
 fn result_type(input: &DeriveInput) -> Result<Type> {
-    let Some(attribute) = input
-        .attrs
-        .iter()
-        .find(|attribute| attribute.path().is_ident("rtype"))
+    let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("rtype"))
     else {
         return Ok(syn::parse_quote!(()));
     };

@@ -7,11 +7,7 @@ use syn::{Error, FnArg, ItemFn, Result, ReturnType, spanned::Spanned};
 use crate::message::WireNames;
 
 pub(crate) fn expand(attributes: TokenStream, item: &ItemFn) -> Result<TokenStream> {
-    let WireNames {
-        name: wire_name,
-        version,
-        root,
-    } = WireNames::from_tokens(attributes)?;
+    let WireNames { name: wire_name, version, root } = WireNames::from_tokens(attributes)?;
     let signature = &item.sig;
     if signature.asyncness.is_none() {
         return Err(Error::new(signature.span(), "a task is an `async fn`"));

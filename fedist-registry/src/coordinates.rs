@@ -70,12 +70,7 @@ mod tests {
 
     #[test]
     fn places_off_the_globe_are_refused() {
-        for (lat, lon) in [
-            (90.1, 0.0),
-            (0.0, 180.1),
-            (f64::NAN, 0.0),
-            (0.0, f64::INFINITY),
-        ] {
+        for (lat, lon) in [(90.1, 0.0), (0.0, 180.1), (f64::NAN, 0.0), (0.0, f64::INFINITY)] {
             assert_eq!(Coordinates::new(lat, lon), None);
         }
     }

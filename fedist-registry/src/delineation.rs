@@ -27,10 +27,7 @@ impl<'a> FederationView<'a> {
 
     /// Whether a frame could be sent there now: it is here, or there is a route. Unknown routes count as open.
     pub fn is_reachable(&self, region: RegionId) -> bool {
-        region == self.here
-            || self
-                .routes
-                .is_none_or(|routes| routes.get(region).is_some())
+        region == self.here || self.routes.is_none_or(|routes| routes.get(region).is_some())
     }
 }
 
@@ -131,10 +128,7 @@ pub struct Fixed<K> {
 impl<K> Fixed<K> {
     /// Everything belongs to `region`.
     pub const fn new(region: RegionId) -> Self {
-        Fixed {
-            region,
-            key: PhantomData,
-        }
+        Fixed { region, key: PhantomData }
     }
 }
 
@@ -155,9 +149,7 @@ pub struct RoundRobin {
 impl RoundRobin {
     /// Starts with the first live region.
     pub const fn new() -> Self {
-        RoundRobin {
-            next: AtomicU64::new(0),
-        }
+        RoundRobin { next: AtomicU64::new(0) }
     }
 
     /// The home of the next piece, for callers that do not number their own.
@@ -174,11 +166,8 @@ impl Delineator for RoundRobin {
 
     fn home(&self, piece: &u64, view: &FederationView<'_>) -> Result<RegionId, NoHome> {
         let live = view.live_regions().count() as u64;
-        let turn = piece
-            .checked_rem(live)
-            .and_then(|turn| usize::try_from(turn).ok());
-        turn.and_then(|turn| view.live_regions().nth(turn))
-            .ok_or(NoHome::NoLiveRegion)
+        let turn = piece.checked_rem(live).and_then(|turn| usize::try_from(turn).ok());
+        turn.and_then(|turn| view.live_regions().nth(turn)).ok_or(NoHome::NoLiveRegion)
     }
 }
 
@@ -208,10 +197,7 @@ impl<K: AsRef<[u8]> + 'static> Delineator for ConsistentHash<K> {
 
     fn home(&self, key: &K, view: &FederationView<'_>) -> Result<RegionId, NoHome> {
         let digest = Sha256::digest(key.as_ref());
-        let hash = digest
-            .iter()
-            .take(8)
-            .fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
+        let hash = digest.iter().take(8).fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
         let score = |region: &RegionId| mix(hash ^ mix(u64::from(region.get())));
         view.live_regions()
             .max_by_key(|region| (score(region), *region))
@@ -265,14 +251,7 @@ mod tests {
     }
 
     fn home<D: Delineator>(rule: &D, key: D::Key, registry: &Registry) -> Result<RegionId, NoHome> {
-        rule.home(
-            &key,
-            &FederationView {
-                here: region(1),
-                registry,
-                routes: None,
-            },
-        )
+        rule.home(&key, &FederationView { here: region(1), registry, routes: None })
     }
 
     #[test]
@@ -289,33 +268,22 @@ mod tests {
             Err(NoHome::UnknownRegion { region: region(8) })
         );
         registry.propose(1, Change::Leave(region(7))).unwrap();
-        assert_eq!(
-            home(&ById::new(), pid(7), &registry),
-            Err(NoHome::Left { region: region(7) })
-        );
+        assert_eq!(home(&ById::new(), pid(7), &registry), Err(NoHome::Left { region: region(7) }));
         assert_eq!(
             home(&Fixed::<String>::new(region(7)), "x".into(), &registry),
             Err(NoHome::Left { region: region(7) })
         );
-        assert_eq!(
-            home(&Fixed::<String>::new(region(1)), "x".into(), &registry),
-            Ok(region(1))
-        );
+        assert_eq!(home(&Fixed::<String>::new(region(1)), "x".into(), &registry), Ok(region(1)));
     }
 
     #[test]
     fn round_robin_deals_pieces_evenly_over_the_live_regions() {
         let mut registry = federation(&[1, 3, 7]);
         let rule = RoundRobin::new();
-        let dealt: Vec<_> = (0..5)
-            .map(|piece| home(&rule, piece, &registry).unwrap().get())
-            .collect();
+        let dealt: Vec<_> =
+            (0..5).map(|piece| home(&rule, piece, &registry).unwrap().get()).collect();
         assert_eq!(dealt, [1, 3, 7, 1, 3]);
-        let view = FederationView {
-            here: region(1),
-            registry: &registry,
-            routes: None,
-        };
+        let view = FederationView { here: region(1), registry: &registry, routes: None };
         let dealt: Vec<_> = (0..4).map(|_| rule.next(&view).unwrap().get()).collect();
         assert_eq!(dealt, [1, 3, 7, 1]);
         registry.propose(1, Change::Leave(region(3))).unwrap();
@@ -342,19 +310,11 @@ mod tests {
         );
 
         let after = homes(&federation(&[1, 2, 3, 4, 5]));
-        let moved: Vec<_> = before
-            .iter()
-            .zip(&after)
-            .filter(|(old, new)| old != new)
-            .collect();
+        let moved: Vec<_> = before.iter().zip(&after).filter(|(old, new)| old != new).collect();
         assert!((600..1_000).contains(&moved.len()), "{}", moved.len());
         assert!(moved.iter().all(|(_, new)| **new == region(5)));
         assert_eq!(
-            home(
-                &ConsistentHash::<String>::new(),
-                "x".into(),
-                &Registry::new()
-            ),
+            home(&ConsistentHash::<String>::new(), "x".into(), &Registry::new()),
             Err(NoHome::NoLiveRegion)
         );
     }
@@ -364,11 +324,7 @@ mod tests {
         // Computed from the documented rule by another program; stored data depends on these.
         let registry = federation(&[1, 2, 3, 4, 5, 6, 7, 8]);
         let homes: Vec<_> = ["", "a", "user-1", "user-2", "room/rust"]
-            .map(|key| {
-                home(&ConsistentHash::new(), key.to_owned(), &registry)
-                    .unwrap()
-                    .get()
-            })
+            .map(|key| home(&ConsistentHash::new(), key.to_owned(), &registry).unwrap().get())
             .into();
         assert_eq!(homes, [5, 6, 5, 8, 3]);
         assert_eq!(
@@ -381,18 +337,8 @@ mod tests {
     fn reachable_is_here_or_routed_or_not_known_to_be_otherwise() {
         let registry = federation(&[1, 2]);
         let table = RouteTable::empty(region(1));
-        let view = FederationView {
-            here: region(1),
-            registry: &registry,
-            routes: Some(&table),
-        };
+        let view = FederationView { here: region(1), registry: &registry, routes: Some(&table) };
         assert!(view.is_reachable(region(1)) && !view.is_reachable(region(2)));
-        assert!(
-            FederationView {
-                routes: None,
-                ..view
-            }
-            .is_reachable(region(2))
-        );
+        assert!(FederationView { routes: None, ..view }.is_reachable(region(2)));
     }
 }

@@ -56,9 +56,7 @@ impl<'de> de::Visitor<'de> for HashVisitor {
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<[u8; 32], E> {
-        bytes
-            .try_into()
-            .map_err(|_| E::invalid_length(bytes.len(), &self))
+        bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<[u8; 32], E> {
@@ -68,9 +66,7 @@ impl<'de> de::Visitor<'de> for HashVisitor {
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<[u8; 32], A::Error> {
         let mut hash = [0_u8; 32];
         for (at, byte) in hash.iter_mut().enumerate() {
-            *byte = seq
-                .next_element()?
-                .ok_or_else(|| de::Error::invalid_length(at, &self))?;
+            *byte = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(at, &self))?;
         }
         match seq.next_element::<u8>()? {
             None => Ok(hash),

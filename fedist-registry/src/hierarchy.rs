@@ -18,9 +18,7 @@ impl<'a> Hierarchy<'a> {
 
     /// The region without a parent; none while nobody has joined.
     pub fn root(&self) -> Option<RegionId> {
-        self.staying()
-            .find(|record| record.parent.is_none())
-            .map(|record| record.id)
+        self.staying().find(|record| record.parent.is_none()).map(|record| record.id)
     }
 
     /// The region directly above; none for the root.
@@ -30,9 +28,7 @@ impl<'a> Hierarchy<'a> {
 
     /// The regions directly below, in the order of their numbers.
     pub fn children(&self, id: RegionId) -> impl Iterator<Item = RegionId> + 'a {
-        self.staying()
-            .filter(move |record| record.parent == Some(id))
-            .map(|record| record.id)
+        self.staying().filter(move |record| record.parent == Some(id)).map(|record| record.id)
     }
 
     /// The regions above, nearest first, the root last.
@@ -53,9 +49,7 @@ impl<'a> Hierarchy<'a> {
         self.registry.get(a)?;
         self.registry.get(b)?;
         let above_b: Vec<RegionId> = std::iter::once(b).chain(self.ancestors(b)).collect();
-        std::iter::once(a)
-            .chain(self.ancestors(a))
-            .find(|region| above_b.contains(region))
+        std::iter::once(a).chain(self.ancestors(a)).find(|region| above_b.contains(region))
     }
 
     /// `id` and all regions below it, parents before their children. Empty for a region outside the tree.
@@ -73,9 +67,7 @@ impl<'a> Hierarchy<'a> {
     }
 
     fn staying(&self) -> impl Iterator<Item = &'a RegionRecord> + 'a {
-        self.registry
-            .regions()
-            .filter(|record| record.status != Status::Left)
+        self.registry.regions().filter(|record| record.status != Status::Left)
     }
 }
 
@@ -125,14 +117,8 @@ mod tests {
         let tree = registry.hierarchy();
         assert_eq!(tree.root(), Some(region(9)));
         assert_eq!(tree.parent(region(6)), Some(region(5)));
-        assert_eq!(
-            tree.children(region(2)).collect::<Vec<_>>(),
-            regions(&[4, 5])
-        );
-        assert_eq!(
-            tree.ancestors(region(6)).collect::<Vec<_>>(),
-            regions(&[5, 2, 9])
-        );
+        assert_eq!(tree.children(region(2)).collect::<Vec<_>>(), regions(&[4, 5]));
+        assert_eq!(tree.ancestors(region(6)).collect::<Vec<_>>(), regions(&[5, 2, 9]));
         assert_eq!(tree.depth(region(9)), 0);
         assert_eq!(tree.depth(region(6)), 3);
         assert_eq!(tree.subtree(region(2)), regions(&[2, 4, 5, 6]));
@@ -142,11 +128,7 @@ mod tests {
     #[test]
     fn the_nearest_common_ancestor_may_be_one_of_the_two() {
         let registry = tree();
-        let nearest = |a, b| {
-            registry
-                .hierarchy()
-                .nearest_common_ancestor(region(a), region(b))
-        };
+        let nearest = |a, b| registry.hierarchy().nearest_common_ancestor(region(a), region(b));
         assert_eq!(nearest(6, 4), Some(region(2)));
         assert_eq!(nearest(4, 6), Some(region(2)));
         assert_eq!(nearest(6, 3), Some(region(9)));
@@ -162,11 +144,7 @@ mod tests {
         assert_eq!(tree.children(region(3)).next(), None);
         assert!(tree.subtree(region(7)).is_empty());
         assert!(tree.subtree(region(77)).is_empty());
-        assert_eq!(
-            tree.parent(region(7)),
-            Some(region(3)),
-            "the record still says it"
-        );
+        assert_eq!(tree.parent(region(7)), Some(region(3)), "the record still says it");
         assert_eq!(Registry::new().hierarchy().root(), None);
     }
 }

@@ -42,10 +42,7 @@ pub struct IdAllocator {
 impl IdAllocator {
     /// An allocator that holds no block yet.
     pub fn new(source: Box<dyn BlockSource>) -> Self {
-        IdAllocator {
-            source,
-            unused: Mutex::new(IdBlock { first: 0, len: 0 }),
-        }
+        IdAllocator { source, unused: Mutex::new(IdBlock { first: 0, len: 0 }) }
     }
 
     /// A local id that was never given out before. Blocks for a write to disk once per block.
@@ -67,9 +64,7 @@ impl IdAllocator {
 
 impl fmt::Debug for IdAllocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IdAllocator")
-            .field("unused", &self.unused)
-            .finish_non_exhaustive()
+        f.debug_struct("IdAllocator").field("unused", &self.unused).finish_non_exhaustive()
     }
 }
 
@@ -133,10 +128,7 @@ mod tests {
                 let path = "store".into();
                 return Err(AllocError::Store(StoreError::Full { path }));
             }
-            Ok(IdBlock {
-                first: 1_000 * asked,
-                len: 3,
-            })
+            Ok(IdBlock { first: 1_000 * asked, len: 3 })
         }
     }
 
@@ -153,10 +145,7 @@ mod tests {
             }
         }
         assert_eq!(given, [1_000, 1_001, 1_002, 3_000, 3_001, 3_002]);
-        assert_eq!(
-            refused, 3,
-            "once before each block and once after the second"
-        );
+        assert_eq!(refused, 3, "once before each block and once after the second");
     }
 
     #[test]
@@ -166,10 +155,7 @@ mod tests {
             let threads: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| (0..2_000).map(|_| ids.next().unwrap()).collect()))
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let distinct: HashSet<_> = given.iter().flatten().collect();
         assert_eq!(distinct.len(), 8_000);
@@ -178,9 +164,7 @@ mod tests {
 
     #[test]
     fn ids_end_and_never_wrap() {
-        let ids = IdAllocator::new(Box::new(VolatileBlocks::starting_at(
-            LocalId::MAX.get() - 1,
-        )));
+        let ids = IdAllocator::new(Box::new(VolatileBlocks::starting_at(LocalId::MAX.get() - 1)));
         assert_eq!(ids.next().unwrap().get(), LocalId::MAX.get() - 1);
         assert_eq!(ids.next().unwrap(), LocalId::MAX);
         for _ in 0..3 {

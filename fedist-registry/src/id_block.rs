@@ -23,10 +23,7 @@ impl IdBlock {
         if first < Self::FIRST || first > LocalId::MAX.get() {
             return None;
         }
-        Some(IdBlock {
-            first,
-            len: ID_BLOCK_LEN.min(LocalId::MAX.get() - first + 1),
-        })
+        Some(IdBlock { first, len: ID_BLOCK_LEN.min(LocalId::MAX.get() - first + 1) })
     }
 
     /// The id after the last one.
@@ -43,18 +40,12 @@ mod tests {
     fn blocks_start_after_the_services_and_end_with_48_bits() {
         assert_eq!(
             IdBlock::starting_at(IdBlock::FIRST),
-            Some(IdBlock {
-                first: 256,
-                len: ID_BLOCK_LEN
-            })
+            Some(IdBlock { first: 256, len: ID_BLOCK_LEN })
         );
         assert_eq!(IdBlock::starting_at(255), None);
         assert_eq!(
             IdBlock::starting_at(LocalId::MAX.get()),
-            Some(IdBlock {
-                first: LocalId::MAX.get(),
-                len: 1
-            })
+            Some(IdBlock { first: LocalId::MAX.get(), len: 1 })
         );
         assert_eq!(IdBlock::starting_at(LocalId::MAX.get() + 1), None);
         assert_eq!(IdBlock::starting_at(u64::MAX), None);

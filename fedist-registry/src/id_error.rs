@@ -66,11 +66,7 @@ impl Excerpt {
         for (to, from) in bytes.iter_mut().zip(text.as_bytes().iter().take(kept)) {
             *to = *from;
         }
-        Excerpt {
-            bytes,
-            len: kept as u8,
-            cut: kept < text.len(),
-        }
+        Excerpt { bytes, len: kept as u8, cut: kept < text.len() }
     }
 
     /// The kept text.
@@ -82,12 +78,7 @@ impl Excerpt {
 
 impl fmt::Display for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}{}",
-            self.as_str().escape_debug(),
-            if self.cut { ".." } else { "" }
-        )
+        write!(f, "{}{}", self.as_str().escape_debug(), if self.cut { ".." } else { "" })
     }
 }
 

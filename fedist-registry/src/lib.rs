@@ -12,6 +12,8 @@
 //! 4. routes: [`LinkState`], [`LinkStateDb`], [`RouteTable`];
 //! 5. which region something belongs to: [`Delineator`].
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 // Ids.
 mod id_allocator;
 mod id_block;

@@ -36,11 +36,7 @@ impl LinkCost {
     /// Rounds to the nearest unit; at most [`LinkCost::MAX`].
     pub const fn from_micros(micros: u64) -> Self {
         let units = micros.saturating_add(Self::UNIT_MICROS / 2) / Self::UNIT_MICROS;
-        LinkCost(if units > u32::MAX as u64 {
-            u32::MAX
-        } else {
-            units as u32
-        })
+        LinkCost(if units > u32::MAX as u64 { u32::MAX } else { units as u32 })
     }
 
     /// The cost in microseconds.
@@ -92,13 +88,6 @@ mod tests {
         assert_eq!(LinkCost::from_micros(12_344).to_string(), "12.34 ms");
         assert_eq!(LinkCost::from_micros(u64::MAX), LinkCost::MAX);
         assert_eq!(LinkCost::MAX + LinkCost::from_units(1), LinkCost::MAX);
-        assert_eq!(
-            [3, 4]
-                .map(LinkCost::from_units)
-                .into_iter()
-                .sum::<LinkCost>()
-                .units(),
-            7
-        );
+        assert_eq!([3, 4].map(LinkCost::from_units).into_iter().sum::<LinkCost>().units(), 7);
     }
 }

@@ -42,14 +42,8 @@ impl LinkEstimate {
         self.samples = self.samples.saturating_add(1);
         let rtt = u64::from(rtt_us) << 8;
         self.smoothed = Some(match self.smoothed {
-            None => Smoothed {
-                mean_x256: rtt,
-                deviation_x256: rtt / 2,
-            },
-            Some(Smoothed {
-                mean_x256,
-                deviation_x256,
-            }) => Smoothed {
+            None => Smoothed { mean_x256: rtt, deviation_x256: rtt / 2 },
+            Some(Smoothed { mean_x256, deviation_x256 }) => Smoothed {
                 mean_x256: mean_x256 - mean_x256 / 8 + rtt / 8,
                 deviation_x256: deviation_x256 - deviation_x256 / 4 + mean_x256.abs_diff(rtt) / 4,
             },
@@ -138,10 +132,7 @@ fn whole(x256: u64) -> u32 {
 }
 
 fn queueing_weight_permille(mean: u64, deviation: u64) -> u64 {
-    let relative = (deviation * 1_000)
-        .checked_div(mean)
-        .unwrap_or(0)
-        .clamp(250, 1_000);
+    let relative = (deviation * 1_000).checked_div(mean).unwrap_or(0).clamp(250, 1_000);
     300 + (relative - 250) * 700 / 750
 }
 
@@ -167,19 +158,11 @@ mod tests {
     fn nothing_is_claimed_before_the_first_sample() {
         let estimate = LinkEstimate::new();
         assert_eq!(
-            (
-                estimate.srtt_us(),
-                estimate.min_rtt_us(secs(9)),
-                estimate.cost(secs(9))
-            ),
+            (estimate.srtt_us(), estimate.min_rtt_us(secs(9)), estimate.cost(secs(9))),
             (None, None, None)
         );
         assert_eq!(
-            (
-                estimate.deviation_us(),
-                estimate.probe_timeout_us(),
-                estimate.samples()
-            ),
+            (estimate.deviation_us(), estimate.probe_timeout_us(), estimate.samples()),
             (0, 300_000, 0)
         );
     }
@@ -198,16 +181,10 @@ mod tests {
     fn the_first_two_samples_are_smoothed_as_in_rfc_6298() {
         let mut estimate = LinkEstimate::new();
         estimate.sample(secs(0), 80_000);
-        assert_eq!(
-            (estimate.srtt_us(), estimate.deviation_us()),
-            (Some(80_000), 40_000)
-        );
+        assert_eq!((estimate.srtt_us(), estimate.deviation_us()), (Some(80_000), 40_000));
         assert_eq!(estimate.probe_timeout_us(), 80_000 + 4 * 40_000 + 25_000);
         estimate.sample(secs(1), 120_000);
-        assert_eq!(
-            (estimate.srtt_us(), estimate.deviation_us()),
-            (Some(85_000), 40_000)
-        );
+        assert_eq!((estimate.srtt_us(), estimate.deviation_us()), (Some(85_000), 40_000));
     }
 
     #[test]
@@ -217,11 +194,7 @@ mod tests {
         for second in 1..=60 {
             estimate.sample(secs(second), 20_000);
             let expected = if second < 60 { 10_000 } else { 20_000 };
-            assert_eq!(
-                estimate.min_rtt_us(secs(second)),
-                Some(expected),
-                "after {second} s"
-            );
+            assert_eq!(estimate.min_rtt_us(secs(second)), Some(expected), "after {second} s");
         }
     }
 
@@ -240,17 +213,11 @@ mod tests {
         for tick in 0..200 {
             estimate.sample(secs(10) + Micros::from_millis(tick * 10), 40_000);
         }
-        assert_eq!(
-            estimate.cost(secs(12)),
-            Some(LinkCost::from_micros(10_000 + 3_000))
-        );
+        assert_eq!(estimate.cost(secs(12)), Some(LinkCost::from_micros(10_000 + 3_000)));
         for tick in 0..400 {
             estimate.sample(secs(12) + Micros::from_millis(tick * 10), 900_000);
         }
-        assert_eq!(
-            estimate.cost(secs(16)),
-            Some(LinkCost::from_micros(10_000 + 15_000))
-        );
+        assert_eq!(estimate.cost(secs(16)), Some(LinkCost::from_micros(10_000 + 15_000)));
     }
 
     #[test]
@@ -264,9 +231,7 @@ mod tests {
         }
         assert!(
             unsteady.cost(secs(4))
-                > steadier
-                    .cost(secs(4))
-                    .map(|cost| cost + LinkCost::from_micros(3_000))
+                > steadier.cost(secs(4)).map(|cost| cost + LinkCost::from_micros(3_000))
         );
     }
 
@@ -274,10 +239,7 @@ mod tests {
     fn losses_cost_the_time_to_send_again() {
         let mut estimate = steady(100_000);
         estimate.set_loss_permille(20);
-        assert_eq!(
-            estimate.cost(secs(10)),
-            Some(LinkCost::from_micros(50_000 + 2_000))
-        );
+        assert_eq!(estimate.cost(secs(10)), Some(LinkCost::from_micros(50_000 + 2_000)));
     }
 
     proptest! {

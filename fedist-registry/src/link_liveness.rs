@@ -70,13 +70,9 @@ impl LinkLiveness {
         self.probe_timeout = probe_timeout;
         if tick_late {
             let starved = now - self.ticked_at;
-            for since in [
-                &mut self.awaiting_since,
-                &mut self.first_probe,
-                &mut self.last_probe,
-            ]
-            .into_iter()
-            .flatten()
+            for since in [&mut self.awaiting_since, &mut self.first_probe, &mut self.last_probe]
+                .into_iter()
+                .flatten()
             {
                 *since = (*since + starved).min(now);
             }
@@ -192,19 +188,13 @@ mod tests {
     fn an_unanswered_frame_makes_it_suspect_after_two_time_outs_and_down_after_three() {
         let mut link = LinkLiveness::new(ms(0));
         link.handle_tx(ms(500));
-        assert_eq!(
-            tick(&mut link, 500, 1_000, |_| None),
-            (Some(700), Some(800))
-        );
+        assert_eq!(tick(&mut link, 500, 1_000, |_| None), (Some(700), Some(800)));
     }
 
     #[test]
     fn a_dead_idle_link_is_found_by_its_probe() {
         let mut link = LinkLiveness::new(ms(0));
-        assert_eq!(
-            tick(&mut link, 0, 2_000, |_| None),
-            (Some(1_200), Some(1_300))
-        );
+        assert_eq!(tick(&mut link, 0, 2_000, |_| None), (Some(1_200), Some(1_300)));
     }
 
     #[test]
@@ -288,10 +278,7 @@ mod tests {
             "starved for five seconds"
         );
         assert_eq!(link.handle_tick(ms(5_290), TIMEOUT, false), Liveness::Up);
-        assert_eq!(
-            link.handle_tick(ms(5_300), TIMEOUT, false),
-            Liveness::Suspect
-        );
+        assert_eq!(link.handle_tick(ms(5_300), TIMEOUT, false), Liveness::Suspect);
         assert_eq!(link.handle_tick(ms(5_400), TIMEOUT, false), Liveness::Down);
     }
 

@@ -43,11 +43,7 @@ impl LinkState {
 
     /// What this region says about its link to `to`; the cheapest, if it says it twice.
     pub fn cost_to(&self, to: RegionId) -> Option<LinkCost> {
-        self.links
-            .iter()
-            .filter(|link| link.to == to)
-            .map(|link| link.cost)
-            .min()
+        self.links.iter().filter(|link| link.to == to).map(|link| link.cost).min()
     }
 }
 
@@ -69,10 +65,7 @@ impl LinkStateDb {
     /// Takes a state; `true` if it was newer than what is held, so that it should be flooded on. A state with too many links
     /// is not taken.
     pub fn apply(&mut self, state: LinkState) -> bool {
-        let newer = self
-            .states
-            .get(&state.region)
-            .is_none_or(|held| held.seq < state.seq);
+        let newer = self.states.get(&state.region).is_none_or(|held| held.seq < state.seq);
         let taken = newer && state.links.len() <= LinkState::MAX_LINKS;
         if taken {
             self.states.insert(state.region, state);
@@ -162,10 +155,7 @@ mod tests {
     }
 
     fn state(id: u16, seq: u64, links: usize) -> LinkState {
-        let advert = LinkAdvert {
-            to: region(9),
-            cost: LinkCost::from_units(seq as u32),
-        };
+        let advert = LinkAdvert { to: region(9), cost: LinkCost::from_units(seq as u32) };
         LinkState {
             region: region(id),
             seq,
@@ -192,27 +182,18 @@ mod tests {
         let packed = rmp_serde::to_vec(&state(1, 5, 257)).unwrap();
         assert!(rmp_serde::from_slice::<LinkState>(&packed).is_err());
         let packed = rmp_serde::to_vec(&state(1, 5, 256)).unwrap();
-        assert_eq!(
-            rmp_serde::from_slice::<LinkState>(&packed).unwrap(),
-            state(1, 5, 256)
-        );
+        assert_eq!(rmp_serde::from_slice::<LinkState>(&packed).unwrap(), state(1, 5, 256));
     }
 
     #[test]
     fn a_link_is_there_only_if_both_ends_say_so() {
         let mut db = LinkStateDb::new();
-        let advert = |to, cost| LinkAdvert {
-            to: region(to),
-            cost: LinkCost::from_units(cost),
-        };
+        let advert = |to, cost| LinkAdvert { to: region(to), cost: LinkCost::from_units(cost) };
         db.apply(LinkState {
             links: vec![advert(2, 7), advert(2, 5), advert(3, 1)],
             ..state(1, 1, 0)
         });
-        db.apply(LinkState {
-            links: vec![advert(1, 9)],
-            ..state(2, 1, 0)
-        });
+        db.apply(LinkState { links: vec![advert(1, 9)], ..state(2, 1, 0) });
         db.apply(state(3, 1, 0));
         assert_eq!(db.link(region(1), region(2)), Some(LinkCost::from_units(5)));
         assert_eq!(db.link(region(2), region(1)), Some(LinkCost::from_units(9)));

@@ -73,11 +73,8 @@ impl FromStr for LocalId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<LocalId, IdError> {
-        let malformed = IdError::Malformed {
-            what: "local id",
-            form: "'42'",
-            text: Excerpt::new(text),
-        };
+        let malformed =
+            IdError::Malformed { what: "local id", form: "'42'", text: Excerpt::new(text) };
         LocalId::new(canonical_decimal(text).ok_or(malformed)?)
     }
 }
@@ -103,10 +100,7 @@ mod tests {
     #[test]
     fn zero_and_more_than_48_bits_are_refused_by_name() {
         assert_eq!(LocalId::new(0), Err(IdError::LocalReserved));
-        assert_eq!(
-            LocalId::new(1 << 48),
-            Err(IdError::LocalOutOfRange { value: 1 << 48 })
-        );
+        assert_eq!(LocalId::new(1 << 48), Err(IdError::LocalOutOfRange { value: 1 << 48 }));
         assert_eq!(LocalId::new((1 << 48) - 1), Ok(LocalId::MAX));
         assert_eq!("0".parse::<LocalId>(), Err(IdError::LocalReserved));
         assert!(serde_json::from_str::<LocalId>("0").is_err());

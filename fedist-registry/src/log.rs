@@ -80,10 +80,7 @@ impl LogEntry {
 
     /// The version of a log that ends with this entry.
     pub fn version(&self) -> Version {
-        Version {
-            index: self.index,
-            hash: self.hash(),
-        }
+        Version { index: self.index, hash: self.hash() }
     }
 }
 
@@ -101,10 +98,7 @@ pub struct Version {
 
 impl Version {
     /// The version of the empty log.
-    pub const EMPTY: Version = Version {
-        index: 0,
-        hash: [0; 32],
-    };
+    pub const EMPTY: Version = Version { index: 0, hash: [0; 32] };
 }
 
 impl Default for Version {
@@ -116,12 +110,7 @@ impl Default for Version {
 /// Index and the beginning of the hash: `17@9f86d081`.
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}@{}",
-            self.index,
-            hash_bytes::to_hex(self.hash.get(..4).unwrap_or_default())
-        )
+        write!(f, "{}@{}", self.index, hash_bytes::to_hex(self.hash.get(..4).unwrap_or_default()))
     }
 }
 
@@ -148,12 +137,7 @@ impl CanonicalForm {
                 self.bytes(&[2]);
                 self.region(Some(*id));
             }
-            Change::Update {
-                id,
-                addresses,
-                parent,
-                coordinates,
-            } => {
+            Change::Update { id, addresses, parent, coordinates } => {
                 self.bytes(&[3]);
                 self.region(Some(*id));
                 self.addresses(addresses);
@@ -224,12 +208,7 @@ mod tests {
     }
 
     fn entry(change: Change) -> LogEntry {
-        LogEntry {
-            term: 1,
-            index: 1,
-            prev: [0; 32],
-            change,
-        }
+        LogEntry { term: 1, index: 1, prev: [0; 32], change }
     }
 
     fn join() -> RegionRecord {
@@ -258,28 +237,16 @@ mod tests {
         form.extend([0, 1]);
         form.extend(50.0_f64.to_be_bytes());
         form.extend(8.0_f64.to_be_bytes());
-        assert_eq!(
-            entry(Change::Join(join())).hash(),
-            <[u8; 32]>::from(Sha256::digest(&form))
-        );
+        assert_eq!(entry(Change::Join(join())).hash(), <[u8; 32]>::from(Sha256::digest(&form)));
     }
 
     #[test]
     fn every_field_is_under_the_hash() {
         let base = entry(Change::Join(join()));
         let mut others = vec![
-            LogEntry {
-                term: 2,
-                ..base.clone()
-            },
-            LogEntry {
-                index: 2,
-                ..base.clone()
-            },
-            LogEntry {
-                prev: [1; 32],
-                ..base.clone()
-            },
+            LogEntry { term: 2, ..base.clone() },
+            LogEntry { index: 2, ..base.clone() },
+            LogEntry { prev: [1; 32], ..base.clone() },
             entry(Change::Live(region(1))),
             entry(Change::Leave(region(1))),
             entry(Change::Update {
@@ -314,11 +281,7 @@ mod tests {
 
     #[test]
     fn entries_survive_messagepack_and_json() {
-        for change in [
-            Change::Join(join()),
-            Change::Live(region(3)),
-            Change::Leave(region(4)),
-        ] {
+        for change in [Change::Join(join()), Change::Live(region(3)), Change::Leave(region(4))] {
             let entry = entry(change);
             assert_eq!(
                 rmp_serde::from_slice::<LogEntry>(&rmp_serde::to_vec(&entry).unwrap()).unwrap(),

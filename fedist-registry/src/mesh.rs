@@ -17,11 +17,7 @@ pub struct MeshConfig {
 
 impl Default for MeshConfig {
     fn default() -> Self {
-        MeshConfig {
-            nearest: 2,
-            extra: Vec::new(),
-            avoid: Vec::new(),
-        }
+        MeshConfig { nearest: 2, extra: Vec::new(), avoid: Vec::new() }
     }
 }
 
@@ -37,17 +33,11 @@ pub fn desired_links(
     estimate: &dyn Fn(RegionId) -> Option<LinkCost>,
 ) -> Vec<RegionId> {
     let wanted = |id: &RegionId| *id != me && registry.is_live(*id) && !config.avoid.contains(id);
-    let own = registry
-        .get(me)
-        .filter(|record| record.status != Status::Left);
+    let own = registry.get(me).filter(|record| record.status != Status::Left);
     let parent = own.and_then(|record| record.parent);
 
     let mut links: Vec<RegionId> = Vec::new();
-    for id in parent
-        .into_iter()
-        .chain(config.extra.iter().copied())
-        .filter(wanted)
-    {
+    for id in parent.into_iter().chain(config.extra.iter().copied()).filter(wanted) {
         if !links.contains(&id) {
             links.push(id);
         }
@@ -76,13 +66,9 @@ fn nearness(
 ) -> LinkCost {
     let by_distance = || {
         let distance = own?.coordinates?.distance_km(&other.coordinates?);
-        Some(LinkCost::from_micros(
-            (distance * FIBRE_MICROS_PER_KM) as u64,
-        ))
+        Some(LinkCost::from_micros((distance * FIBRE_MICROS_PER_KM) as u64))
     };
-    estimate(other.id)
-        .or_else(by_distance)
-        .unwrap_or(LinkCost::MAX)
+    estimate(other.id).or_else(by_distance).unwrap_or(LinkCost::MAX)
 }
 
 /// Light takes 4.9 µs per km of fibre (refractive index 1.468), and cables are about half as long again as the way on the
@@ -144,70 +130,35 @@ mod tests {
         assert_eq!(links(4, &MeshConfig::default(), &[]), regions(&[1, 3, 5]));
         assert_eq!(links(7, &MeshConfig::default(), &[]), regions(&[2, 5, 4]));
         assert_eq!(
-            links(
-                1,
-                &MeshConfig {
-                    nearest: 5,
-                    ..Default::default()
-                },
-                &[]
-            ),
+            links(1, &MeshConfig { nearest: 5, ..Default::default() }, &[]),
             regions(&[7]),
             "children dial in"
         );
-        assert_eq!(
-            links(
-                4,
-                &MeshConfig {
-                    nearest: 0,
-                    ..Default::default()
-                },
-                &[]
-            ),
-            regions(&[1])
-        );
+        assert_eq!(links(4, &MeshConfig { nearest: 0, ..Default::default() }, &[]), regions(&[1]));
     }
 
     #[test]
     fn a_measured_cost_counts_more_than_the_map() {
-        assert_eq!(
-            links(4, &MeshConfig::default(), &[(6, 100), (3, 90_000)]),
-            regions(&[1, 6, 5])
-        );
+        assert_eq!(links(4, &MeshConfig::default(), &[(6, 100), (3, 90_000)]), regions(&[1, 6, 5]));
     }
 
     #[test]
     fn a_region_that_is_nowhere_sees_all_unmeasured_ones_as_equally_far() {
         assert_eq!(links(6, &MeshConfig::default(), &[]), regions(&[1, 2, 3]));
-        assert_eq!(
-            links(6, &MeshConfig::default(), &[(5, 70_000)]),
-            regions(&[1, 5, 2])
-        );
+        assert_eq!(links(6, &MeshConfig::default(), &[(5, 70_000)]), regions(&[1, 5, 2]));
     }
 
     #[test]
     fn configured_regions_are_linked_and_avoided_ones_are_not() {
-        let config = MeshConfig {
-            nearest: 1,
-            extra: regions(&[7, 3, 7, 1]),
-            avoid: regions(&[5]),
-        };
+        let config = MeshConfig { nearest: 1, extra: regions(&[7, 3, 7, 1]), avoid: regions(&[5]) };
         assert_eq!(links(4, &config, &[]), regions(&[1, 7, 3]));
-        let config = MeshConfig {
-            nearest: 2,
-            extra: regions(&[5]),
-            avoid: regions(&[5, 1]),
-        };
+        let config = MeshConfig { nearest: 2, extra: regions(&[5]), avoid: regions(&[5, 1]) };
         assert_eq!(links(4, &config, &[]), regions(&[3, 2]));
     }
 
     #[test]
     fn nobody_links_to_itself_or_to_regions_that_are_not_live() {
-        let config = MeshConfig {
-            nearest: 100,
-            extra: regions(&[4, 8, 9, 77]),
-            avoid: vec![],
-        };
+        let config = MeshConfig { nearest: 100, extra: regions(&[4, 8, 9, 77]), avoid: vec![] };
         assert_eq!(links(4, &config, &[]), regions(&[1, 3, 5, 2, 7, 6]));
         assert_eq!(
             links(77, &MeshConfig::default(), &[]),

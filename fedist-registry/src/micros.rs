@@ -104,10 +104,7 @@ mod tests {
         assert_eq!(Micros::from_millis(25).as_millis(), 25);
         assert_eq!(Micros(1_999).as_millis(), 1);
         assert_eq!(Micros::from_secs(2).as_duration(), Duration::from_secs(2));
-        assert_eq!(
-            Micros::from_duration(Duration::from_millis(7)),
-            Micros(7_000)
-        );
+        assert_eq!(Micros::from_duration(Duration::from_millis(7)), Micros(7_000));
         assert_eq!(Micros(12_345).to_string(), "12.345 ms");
     }
 }

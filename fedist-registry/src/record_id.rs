@@ -24,14 +24,8 @@ mod tests {
 
     #[test]
     fn a_record_id_and_a_pid_refuse_each_others_text() {
-        assert!(matches!(
-            "7.42".parse::<RecordId>(),
-            Err(IdError::Malformed { .. })
-        ));
-        assert!(matches!(
-            "7#42".parse::<RegionPid>(),
-            Err(IdError::Malformed { .. })
-        ));
+        assert!(matches!("7.42".parse::<RecordId>(), Err(IdError::Malformed { .. })));
+        assert!(matches!("7#42".parse::<RegionPid>(), Err(IdError::Malformed { .. })));
         assert_eq!("7#42".parse::<RecordId>().unwrap().to_string(), "7#42");
     }
 }

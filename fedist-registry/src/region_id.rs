@@ -42,9 +42,7 @@ impl RegionId {
     pub const fn new(value: u16) -> Result<RegionId, IdError> {
         match NonZeroU16::new(value) {
             Some(id) if value != u16::MAX => Ok(RegionId(id)),
-            _ => Err(IdError::RegionReserved {
-                value: value as u32,
-            }),
+            _ => Err(IdError::RegionReserved { value: value as u32 }),
         }
     }
 
@@ -70,17 +68,14 @@ impl FromStr for RegionId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<RegionId, IdError> {
-        let malformed = IdError::Malformed {
-            what: "region id",
-            form: "'7'",
-            text: Excerpt::new(text),
-        };
+        let malformed =
+            IdError::Malformed { what: "region id", form: "'7'", text: Excerpt::new(text) };
         let number = canonical_decimal(text).ok_or(malformed)?;
         match u16::try_from(number) {
             Ok(value) => RegionId::new(value),
-            Err(_) => Err(IdError::RegionReserved {
-                value: u32::try_from(number).unwrap_or(u32::MAX),
-            }),
+            Err(_) => {
+                Err(IdError::RegionReserved { value: u32::try_from(number).unwrap_or(u32::MAX) })
+            }
         }
     }
 }
@@ -112,10 +107,7 @@ mod tests {
     fn every_number_is_either_reserved_or_survives_text_and_serde() {
         for value in 0..=u16::MAX {
             let Ok(id) = RegionId::new(value) else {
-                assert!(
-                    value == 0 || value == u16::MAX,
-                    "{value} must be a region number"
-                );
+                assert!(value == 0 || value == u16::MAX, "{value} must be a region number");
                 continue;
             };
             assert_eq!(id.get(), value);
@@ -128,24 +120,16 @@ mod tests {
 
     #[test]
     fn only_the_printed_form_is_read() {
-        for text in [
-            "", " 7", "7 ", "+7", "-7", "07", "7.", "0x7", "٧", "7\n", "seven",
-        ] {
+        for text in ["", " 7", "7 ", "+7", "-7", "07", "7.", "0x7", "٧", "7\n", "seven"] {
             assert!(
                 matches!(text.parse::<RegionId>(), Err(IdError::Malformed { .. })),
                 "{text:?} must be malformed"
             );
         }
-        for (text, value) in [
-            ("0", 0),
-            ("65535", 65_535),
-            ("70000", 70_000),
-            ("99999999999999999999999", u32::MAX),
-        ] {
-            assert_eq!(
-                text.parse::<RegionId>(),
-                Err(IdError::RegionReserved { value })
-            );
+        for (text, value) in
+            [("0", 0), ("65535", 65_535), ("70000", 70_000), ("99999999999999999999999", u32::MAX)]
+        {
+            assert_eq!(text.parse::<RegionId>(), Err(IdError::RegionReserved { value }));
         }
     }
 

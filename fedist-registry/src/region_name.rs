@@ -29,19 +29,11 @@ impl RegionName {
         if text.is_empty() {
             Err(RegionNameError::Empty)
         } else if let Some(found) = text.chars().find(|c| !allowed(*c)) {
-            Err(RegionNameError::BadCharacter {
-                name: Excerpt::new(text),
-                found,
-            })
+            Err(RegionNameError::BadCharacter { name: Excerpt::new(text), found })
         } else if text.len() > Self::MAX_LEN {
-            Err(RegionNameError::TooLong {
-                name: Excerpt::new(text),
-                len: text.len(),
-            })
+            Err(RegionNameError::TooLong { name: Excerpt::new(text), len: text.len() })
         } else if text.bytes().all(|b| b.is_ascii_digit()) {
-            Err(RegionNameError::OnlyDigits {
-                name: Excerpt::new(text),
-            })
+            Err(RegionNameError::OnlyDigits { name: Excerpt::new(text) })
         } else {
             Ok(RegionName(text.to_owned()))
         }
@@ -134,14 +126,7 @@ mod tests {
 
     #[test]
     fn good_names_survive_text_and_serde() {
-        for text in [
-            "a",
-            "eu-west",
-            "us_east_1",
-            "7b",
-            "-",
-            "x".repeat(64).as_str(),
-        ] {
+        for text in ["a", "eu-west", "us_east_1", "7b", "-", "x".repeat(64).as_str()] {
             let name: RegionName = text.parse().unwrap();
             assert_eq!(name.to_string(), text);
             assert_eq!(
@@ -155,26 +140,11 @@ mod tests {
     fn bad_names_are_refused_by_rule() {
         let check = |text: &str| RegionName::new(text).unwrap_err();
         assert_eq!(check(""), RegionNameError::Empty);
-        assert!(matches!(
-            check("Eu"),
-            RegionNameError::BadCharacter { found: 'E', .. }
-        ));
-        assert!(matches!(
-            check("eu west"),
-            RegionNameError::BadCharacter { found: ' ', .. }
-        ));
-        assert!(matches!(
-            check("zürich"),
-            RegionNameError::BadCharacter { found: 'ü', .. }
-        ));
-        assert!(matches!(
-            check("eu.west"),
-            RegionNameError::BadCharacter { found: '.', .. }
-        ));
-        assert!(matches!(
-            check(&"x".repeat(65)),
-            RegionNameError::TooLong { len: 65, .. }
-        ));
+        assert!(matches!(check("Eu"), RegionNameError::BadCharacter { found: 'E', .. }));
+        assert!(matches!(check("eu west"), RegionNameError::BadCharacter { found: ' ', .. }));
+        assert!(matches!(check("zürich"), RegionNameError::BadCharacter { found: 'ü', .. }));
+        assert!(matches!(check("eu.west"), RegionNameError::BadCharacter { found: '.', .. }));
+        assert!(matches!(check(&"x".repeat(65)), RegionNameError::TooLong { len: 65, .. }));
         assert!(matches!(check("65535"), RegionNameError::OnlyDigits { .. }));
         assert!(serde_json::from_str::<RegionName>("\"7\"").is_err());
     }

@@ -44,14 +44,8 @@ mod tests {
                 "{text:?} must be malformed"
             );
         }
-        assert_eq!(
-            "0.42".parse::<RegionPid>(),
-            Err(IdError::RegionReserved { value: 0 })
-        );
-        assert_eq!(
-            "65535.42".parse::<RegionPid>(),
-            Err(IdError::RegionReserved { value: 65_535 })
-        );
+        assert_eq!("0.42".parse::<RegionPid>(), Err(IdError::RegionReserved { value: 0 }));
+        assert_eq!("65535.42".parse::<RegionPid>(), Err(IdError::RegionReserved { value: 65_535 }));
         assert_eq!("7.0".parse::<RegionPid>(), Err(IdError::LocalReserved));
         assert_eq!(
             "7.281474976710656".parse::<RegionPid>(),

@@ -46,10 +46,7 @@ impl Registry {
     /// How far this copy is, and what it says.
     pub fn version(&self) -> Version {
         match (self.log.last(), self.hashes.last()) {
-            (Some(entry), Some(hash)) => Version {
-                index: entry.index,
-                hash: *hash,
-            },
+            (Some(entry), Some(hash)) => Version { index: entry.index, hash: *hash },
             _ => Version::EMPTY,
         }
     }
@@ -66,10 +63,8 @@ impl Registry {
 
     /// At most `max` entries that follow entry number `index`.
     pub fn entries_after(&self, index: u64, max: usize) -> &[LogEntry] {
-        let rest = usize::try_from(index)
-            .ok()
-            .and_then(|start| self.log.get(start..))
-            .unwrap_or_default();
+        let rest =
+            usize::try_from(index).ok().and_then(|start| self.log.get(start..)).unwrap_or_default();
         rest.get(..max).unwrap_or(rest)
     }
 
@@ -112,19 +107,13 @@ impl Registry {
             };
         }
         if entry.index - head.index > 1 {
-            return Err(ApplyError::Gap {
-                have: head.index,
-                got: entry.index,
-            });
+            return Err(ApplyError::Gap { have: head.index, got: entry.index });
         }
         if entry.prev != head.hash {
             return Err(ApplyError::HashMismatch { index: entry.index });
         }
         if entry.term < self.term() {
-            return Err(ApplyError::StaleTerm {
-                have: self.term(),
-                got: entry.term,
-            });
+            return Err(ApplyError::StaleTerm { have: self.term(), got: entry.term });
         }
         self.check(&entry.change)?;
         self.append(entry, hash);
@@ -140,20 +129,12 @@ impl Registry {
     /// See [`RegistryError`]; the registry is unchanged then.
     pub fn propose(&mut self, term: u64, change: Change) -> Result<LogEntry, RegistryError> {
         if term < self.term() {
-            return Err(RegistryError::StaleTerm {
-                have: self.term(),
-                got: term,
-            });
+            return Err(RegistryError::StaleTerm { have: self.term(), got: term });
         }
         let change = self.simplify(change);
         self.check(&change)?;
         let head = self.version();
-        let entry = LogEntry {
-            term,
-            index: head.index.saturating_add(1),
-            prev: head.hash,
-            change,
-        };
+        let entry = LogEntry { term, index: head.index.saturating_add(1), prev: head.hash, change };
         let hash = entry.hash();
         self.append(entry.clone(), hash);
         Ok(entry)
@@ -167,9 +148,7 @@ impl Registry {
     /// The region that has this name now; never a tombstone.
     pub fn by_name(&self, name: &str) -> Option<&RegionRecord> {
         // The borrow of a name's text does not keep the map's order type, so look the name up as one.
-        self.names
-            .get(&RegionName::new(name).ok()?)
-            .and_then(|id| self.regions.get(id))
+        self.names.get(&RegionName::new(name).ok()?).and_then(|id| self.regions.get(id))
     }
 
     /// All records in the order of their numbers, tombstones included.
@@ -238,12 +217,7 @@ impl Registry {
                 Status::Live => Err(RegistryError::NoChange { id: *id }),
                 Status::Left => Err(RegistryError::NotJoining { id: *id }),
             },
-            Change::Update {
-                id,
-                addresses,
-                parent,
-                coordinates,
-            } => {
+            Change::Update { id, addresses, parent, coordinates } => {
                 let held = self.known(*id)?;
                 if held.status == Status::Left {
                     return Err(RegistryError::Left { id: *id });
@@ -280,19 +254,13 @@ impl Registry {
         {
             return Err(match held.status {
                 Status::Left => RegistryError::Left { id },
-                _ => RegistryError::IdConflict {
-                    id,
-                    held_by: held.name.clone(),
-                },
+                _ => RegistryError::IdConflict { id, held_by: held.name.clone() },
             });
         }
         if let Some(by) = self.names.get(&record.name)
             && *by != id
         {
-            return Err(RegistryError::NameTaken {
-                name: record.name.clone(),
-                by: *by,
-            });
+            return Err(RegistryError::NameTaken { name: record.name.clone(), by: *by });
         }
         check_addresses(&record.addresses)?;
         if record.coordinates.is_some_and(|place| !place.is_valid()) {
@@ -335,12 +303,7 @@ impl Registry {
         match &entry.change {
             Change::Join(record) => self.put(record.clone()),
             Change::Live(id) => self.set_status(*id, Status::Live),
-            Change::Update {
-                id,
-                addresses,
-                parent,
-                coordinates,
-            } => {
+            Change::Update { id, addresses, parent, coordinates } => {
                 if let Some(held) = self.regions.get_mut(id) {
                     held.addresses.clone_from(addresses);
                     held.parent = *parent;
@@ -538,9 +501,7 @@ pub enum RegistryError {
 
 fn check_addresses(addresses: &[String]) -> Result<(), RegistryError> {
     if addresses.len() > RegionRecord::MAX_ADDRESSES {
-        return Err(RegistryError::TooManyAddresses {
-            count: addresses.len(),
-        });
+        return Err(RegistryError::TooManyAddresses { count: addresses.len() });
     }
     let good = |a: &str| {
         !a.is_empty()
@@ -548,9 +509,7 @@ fn check_addresses(addresses: &[String]) -> Result<(), RegistryError> {
             && a.bytes().all(|b| b.is_ascii_graphic())
     };
     match addresses.iter().find(|address| !good(address)) {
-        Some(address) => Err(RegistryError::BadAddress {
-            address: Excerpt::new(address),
-        }),
+        Some(address) => Err(RegistryError::BadAddress { address: Excerpt::new(address) }),
         None => Ok(()),
     }
 }

@@ -14,10 +14,7 @@ pub struct RelayDelay {
 impl RelayDelay {
     /// Nothing was relayed yet.
     pub fn new() -> Self {
-        RelayDelay {
-            counts: [0; BUCKETS],
-            decayed_at: Micros::ZERO,
-        }
+        RelayDelay { counts: [0; BUCKETS], decayed_at: Micros::ZERO }
     }
 
     /// Takes the delay of one frame.
@@ -50,11 +47,7 @@ impl RelayDelay {
 
     /// What to advertise: the p90, stretched by 1/(1−u) at a utilisation of `u`, taken as 0.95 at most.
     pub fn advertised(&self, utilisation: f64) -> LinkCost {
-        let busy = if utilisation.is_nan() {
-            0.0
-        } else {
-            utilisation.clamp(0.0, 0.95)
-        };
+        let busy = if utilisation.is_nan() { 0.0 } else { utilisation.clamp(0.0, 0.95) };
         LinkCost::from_micros((f64::from(self.p90_us()) / (1.0 - busy)).round() as u64)
     }
 
@@ -64,9 +57,7 @@ impl RelayDelay {
             return;
         }
         for count in &mut self.counts {
-            *count = count
-                .checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX))
-                .unwrap_or(0);
+            *count = count.checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX)).unwrap_or(0);
         }
         self.decayed_at += Micros(halvings.saturating_mul(HALF_LIFE.0));
     }

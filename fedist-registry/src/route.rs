@@ -52,10 +52,7 @@ pub struct RouteTable {
 impl RouteTable {
     /// A table that reaches nobody.
     pub fn empty(origin: RegionId) -> RouteTable {
-        RouteTable {
-            origin,
-            routes: BTreeMap::new(),
-        }
+        RouteTable { origin, routes: BTreeMap::new() }
     }
 
     /// Finds the cheapest path of at most [`Route::MAX_HOPS`] hops to every region.
@@ -74,9 +71,8 @@ impl RouteTable {
         let mut routes = Topology::new(origin, db, &Avoid::default()).cheapest_paths();
         if let Some(previous) = previous.filter(|table| table.origin == origin) {
             for (destination, best) in &mut routes {
-                if let Some(kept) = previous
-                    .get(*destination)
-                    .and_then(|old| worth_keeping(origin, db, old, best))
+                if let Some(kept) =
+                    previous.get(*destination).and_then(|old| worth_keeping(origin, db, old, best))
                 {
                     *best = kept;
                 }
@@ -91,10 +87,7 @@ impl RouteTable {
     pub fn around(mut self, db: &LinkStateDb, suspects: &[RegionId]) -> RouteTable {
         let doubtful = |route: &Route| route.relays().iter().any(|relay| suspects.contains(relay));
         if self.routes.values().any(doubtful) {
-            let avoid = Avoid {
-                first_links: &[],
-                relays: suspects,
-            };
+            let avoid = Avoid { first_links: &[], relays: suspects };
             let others = Topology::new(self.origin, db, &avoid).cheapest_paths();
             for (destination, route) in &mut self.routes {
                 if doubtful(route)
@@ -119,9 +112,7 @@ impl RouteTable {
 
     /// All routes in the order of their destinations.
     pub fn iter(&self) -> impl Iterator<Item = (RegionId, &Route)> {
-        self.routes
-            .iter()
-            .map(|(destination, route)| (*destination, route))
+        self.routes.iter().map(|(destination, route)| (*destination, route))
     }
 
     /// How many regions can be reached.
@@ -137,12 +128,8 @@ impl RouteTable {
     /// The destinations whose path is another one than in `old`, those that came or went included. A cost alone is no change.
     pub fn changed_from(&self, old: &RouteTable) -> Vec<RegionId> {
         let path = |table: &RouteTable, to: RegionId| table.get(to).map(|route| route.hops.clone());
-        let mut changed: Vec<RegionId> = self
-            .routes
-            .keys()
-            .chain(old.routes.keys())
-            .copied()
-            .collect();
+        let mut changed: Vec<RegionId> =
+            self.routes.keys().chain(old.routes.keys()).copied().collect();
         changed.sort_unstable();
         changed.dedup();
         changed.retain(|to| path(self, *to) != path(old, *to));
@@ -157,13 +144,8 @@ pub fn second_path(
     db: &LinkStateDb,
     not_first: RegionId,
 ) -> Option<Route> {
-    let avoid = Avoid {
-        first_links: &[not_first],
-        relays: &[],
-    };
-    Topology::new(origin, db, &avoid)
-        .cheapest_paths()
-        .remove(&destination)
+    let avoid = Avoid { first_links: &[not_first], relays: &[] };
+    Topology::new(origin, db, &avoid).cheapest_paths().remove(&destination)
 }
 
 /// The cheapest path with none of `avoid` in between, nor over an own link to one of them: how a relay whose next link is
@@ -175,13 +157,8 @@ pub fn detour(
     db: &LinkStateDb,
     avoid: &[RegionId],
 ) -> Option<Route> {
-    let avoid = Avoid {
-        first_links: avoid,
-        relays: avoid,
-    };
-    Topology::new(origin, db, &avoid)
-        .cheapest_paths()
-        .remove(&destination)
+    let avoid = Avoid { first_links: avoid, relays: avoid };
+    Topology::new(origin, db, &avoid).cheapest_paths().remove(&destination)
 }
 
 /// What a path must not use, beside what the link states forbid.
@@ -218,10 +195,8 @@ struct Topology {
 impl Topology {
     fn new(origin: RegionId, db: &LinkStateDb, avoid: &Avoid<'_>) -> Topology {
         let mut graph = DiGraph::new();
-        let nodes: BTreeMap<RegionId, NodeIndex> = db
-            .iter()
-            .map(|state| (state.region, graph.add_node(state.region)))
-            .collect();
+        let nodes: BTreeMap<RegionId, NodeIndex> =
+            db.iter().map(|state| (state.region, graph.add_node(state.region))).collect();
         for state in db.iter() {
             let here = state.region;
             let transit = here != origin;
@@ -243,10 +218,7 @@ impl Topology {
                 }
             }
         }
-        Topology {
-            graph,
-            origin: nodes.get(&origin).copied(),
-        }
+        Topology { graph, origin: nodes.get(&origin).copied() }
     }
 
     fn cheapest_paths(&self) -> BTreeMap<RegionId, Route> {
@@ -268,15 +240,11 @@ impl Topology {
             let mut at = *node;
             while at != origin {
                 hops.push(at);
-                let before = self
-                    .graph
-                    .edges_directed(at, Direction::Incoming)
-                    .filter(|edge| {
-                        let reached = lengths
-                            .get(&edge.source())
-                            .map(|length| *length + *edge.weight());
-                        reached.is_some() && reached == lengths.get(&at).copied()
-                    });
+                let before = self.graph.edges_directed(at, Direction::Incoming).filter(|edge| {
+                    let reached =
+                        lengths.get(&edge.source()).map(|length| *length + *edge.weight());
+                    reached.is_some() && reached == lengths.get(&at).copied()
+                });
                 match before
                     .map(|edge| edge.source())
                     .min_by_key(|node| self.graph.node_weight(*node))
@@ -341,13 +309,7 @@ impl Topology {
             .copied()
             .collect();
         if let Some(destination) = hops.last() {
-            paths.insert(
-                *destination,
-                Route {
-                    cost: as_cost(cost),
-                    hops,
-                },
-            );
+            paths.insert(*destination, Route { cost: as_cost(cost), hops });
         }
     }
 }
@@ -357,10 +319,7 @@ fn worth_keeping(origin: RegionId, db: &LinkStateDb, old: &Route, best: &Route) 
     let cost = present_cost(origin, db, &old.hops)?;
     let margin = (u64::from(cost.units()) / 20).max(MARGIN_UNITS);
     let gain = u64::from(cost.units()).saturating_sub(u64::from(best.cost.units()));
-    (gain <= margin).then(|| Route {
-        hops: old.hops.clone(),
-        cost,
-    })
+    (gain <= margin).then(|| Route { hops: old.hops.clone(), cost })
 }
 
 /// What a path costs now; none if a link is gone or a relay takes no transit.

@@ -39,15 +39,11 @@ impl Store {
     /// [`StoreError::InUse`], [`StoreError::Damaged`], [`StoreError::Full`], [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let fails = |error| StoreError::io(path, error);
-        let lock = private_file(
-            &beside(path, ".lock"),
-            OpenOptions::new().write(true).create(true),
-        )
-        .map_err(fails)?;
+        let lock =
+            private_file(&beside(path, ".lock"), OpenOptions::new().write(true).create(true))
+                .map_err(fails)?;
         lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse {
-                path: path.to_owned(),
-            },
+            TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
             TryLockError::Error(error) => fails(error),
         })?;
         if !path.try_exists().map_err(fails)? {
@@ -58,11 +54,7 @@ impl Store {
             return Err(StoreError::damaged(path, "the file is empty"));
         }
         let database = open_checked(path, file)?;
-        Ok(Store {
-            database,
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        Ok(Store { database, path: path.to_owned(), _lock: lock })
     }
 
     /// The file.
@@ -82,33 +74,24 @@ impl Store {
                 Some(value) => Some(self.as_region(value)?),
                 None => None,
             };
-            let held_key = hashes
-                .get(KEY_HASH)
-                .map_err(self.redb())?
-                .map(|hash| KeyHash(hash.value()));
+            let held_key =
+                hashes.get(KEY_HASH).map_err(self.redb())?.map(|hash| KeyHash(hash.value()));
             match (held, held_key) {
                 (None, None) => {
-                    numbers
-                        .insert(REGION, u64::from(region.get()))
-                        .map_err(self.redb())?;
+                    numbers.insert(REGION, u64::from(region.get())).map_err(self.redb())?;
                     hashes.insert(KEY_HASH, key_hash.0).map_err(self.redb())?;
                     Ok(())
                 }
-                (Some(holds), _) if holds != region => Err(StoreError::OtherRegion {
-                    path: self.path.clone(),
-                    holds,
-                    asked: region,
-                }),
-                (_, Some(holds)) if holds != key_hash => Err(StoreError::OtherKey {
-                    path: self.path.clone(),
-                    holds,
-                    asked: key_hash,
-                }),
+                (Some(holds), _) if holds != region => {
+                    Err(StoreError::OtherRegion { path: self.path.clone(), holds, asked: region })
+                }
+                (_, Some(holds)) if holds != key_hash => {
+                    Err(StoreError::OtherKey { path: self.path.clone(), holds, asked: key_hash })
+                }
                 (Some(_), Some(_)) => Ok(()),
-                _ => Err(StoreError::damaged(
-                    &self.path,
-                    "half of the region's identity is missing",
-                )),
+                _ => {
+                    Err(StoreError::damaged(&self.path, "half of the region's identity is missing"))
+                }
             }
         })
     }
@@ -124,9 +107,7 @@ impl Store {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(StoreError::redb(&self.path, error)),
         };
-        self.number(&table, REGION)?
-            .map(|value| self.as_region(value))
-            .transpose()
+        self.number(&table, REGION)?.map(|value| self.as_region(value)).transpose()
     }
 
     /// Counts this start of the node: 1 at the first, one more at each.
@@ -137,10 +118,8 @@ impl Store {
         self.write_fact(|txn| {
             let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
             let last = self.number(&numbers, BOOT)?.unwrap_or(0);
-            let boot =
-                u32::try_from(last.saturating_add(1)).map_err(|_| StoreError::BootsExhausted {
-                    path: self.path.clone(),
-                })?;
+            let boot = u32::try_from(last.saturating_add(1))
+                .map_err(|_| StoreError::BootsExhausted { path: self.path.clone() })?;
             numbers.insert(BOOT, u64::from(boot)).map_err(self.redb())?;
             Ok(boot)
         })
@@ -156,14 +135,10 @@ impl Store {
             let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
             let next = self.number(&numbers, NEXT_ID)?.unwrap_or(IdBlock::FIRST);
             if next < IdBlock::FIRST {
-                return Err(StoreError::damaged(
-                    &self.path,
-                    "the next local id is a service's",
-                ));
+                return Err(StoreError::damaged(&self.path, "the next local id is a service's"));
             }
-            let block = IdBlock::starting_at(next).ok_or_else(|| StoreError::IdsExhausted {
-                path: self.path.clone(),
-            })?;
+            let block = IdBlock::starting_at(next)
+                .ok_or_else(|| StoreError::IdsExhausted { path: self.path.clone() })?;
             numbers.insert(NEXT_ID, block.end()).map_err(self.redb())?;
             Ok(block)
         })
@@ -228,11 +203,8 @@ impl Store {
             }
             let mut held = table.len().map_err(self.redb())?;
             for entry in entries {
-                let mismatch = StoreError::LogMismatch {
-                    path: self.path.clone(),
-                    held,
-                    index: entry.index,
-                };
+                let mismatch =
+                    StoreError::LogMismatch { path: self.path.clone(), held, index: entry.index };
                 let bytes = rmp_serde::to_vec(entry).map_err(|error| StoreError::Io {
                     path: self.path.clone(),
                     source: io::Error::other(error),
@@ -250,9 +222,7 @@ impl Store {
                     }
                     continue;
                 }
-                table
-                    .insert(entry.index, bytes.as_slice())
-                    .map_err(self.redb())?;
+                table.insert(entry.index, bytes.as_slice()).map_err(self.redb())?;
                 held = entry.index;
             }
             Ok(())
@@ -295,16 +265,11 @@ impl Store {
         table: &impl ReadableTable<&'static str, u64>,
         name: &str,
     ) -> Result<Option<u64>, StoreError> {
-        Ok(table
-            .get(name)
-            .map_err(self.redb())?
-            .map(|value| value.value()))
+        Ok(table.get(name).map_err(self.redb())?.map(|value| value.value()))
     }
 
     fn as_region(&self, value: u64) -> Result<RegionId, StoreError> {
-        let region = u16::try_from(value)
-            .ok()
-            .and_then(|value| RegionId::new(value).ok());
+        let region = u16::try_from(value).ok().and_then(|value| RegionId::new(value).ok());
         region.ok_or_else(|| StoreError::damaged(&self.path, "the region's number is reserved"))
     }
 
@@ -395,11 +360,7 @@ impl StoreError {
         // Texts from a damaged file may hold anything.
         StoreError::Damaged {
             path: path.to_owned(),
-            detail: detail
-                .chars()
-                .take(200)
-                .flat_map(char::escape_debug)
-                .collect(),
+            detail: detail.chars().take(200).flat_map(char::escape_debug).collect(),
         }
     }
 
@@ -413,9 +374,7 @@ impl StoreError {
 
     fn redb(path: &Path, error: impl Into<redb::Error>) -> StoreError {
         match error.into() {
-            redb::Error::DatabaseAlreadyOpen => StoreError::InUse {
-                path: path.to_owned(),
-            },
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
             // redb's own word for "this is no redb file".
             redb::Error::Io(error)
                 if matches!(
@@ -426,10 +385,9 @@ impl StoreError {
                 StoreError::damaged(path, &error.to_string())
             }
             redb::Error::Io(error) => StoreError::io(path, error),
-            redb::Error::PreviousIo => StoreError::io(
-                path,
-                io::Error::other("an earlier write failed; open it again"),
-            ),
+            redb::Error::PreviousIo => {
+                StoreError::io(path, io::Error::other("an earlier write failed; open it again"))
+            }
             other => StoreError::damaged(path, &other.to_string()),
         }
     }
@@ -454,18 +412,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fails(error)),
         _ => {}
     }
-    let file = private_file(
-        &draft,
-        OpenOptions::new().read(true).write(true).create_new(true),
-    )
-    .map_err(fails)?;
+    let file = private_file(&draft, OpenOptions::new().read(true).write(true).create_new(true))
+        .map_err(fails)?;
     let database = Database::builder()
         .create_file(file)
         .map_err(|error: DatabaseError| StoreError::redb(path, error))?;
     drop(database);
-    File::open(&draft)
-        .and_then(|file| file.sync_all())
-        .map_err(fails)?;
+    File::open(&draft).and_then(|file| file.sync_all()).map_err(fails)?;
     std::fs::rename(&draft, path).map_err(fails)?;
     sync_directory(path).map_err(fails)
 }
@@ -505,10 +458,8 @@ fn private_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// A renamed file outlives a power cut only when its directory is on disk too.
 fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let parent =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(parent)?.sync_all()?;
     }
     Ok(())

@@ -20,12 +20,7 @@ fn any_local() -> impl Strategy<Value = LocalId> {
 
 /// Texts that are ids, nearly ids, or anything.
 fn any_text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[0-9]{0,16}",
-        "[0-9]{1,5}[.#][0-9]{1,16}",
-        "[0-9.#+ -]{0,8}",
-        "\\PC{0,12}"
-    ]
+    prop_oneof!["[0-9]{0,16}", "[0-9]{1,5}[.#][0-9]{1,16}", "[0-9.#+ -]{0,8}", "\\PC{0,12}"]
 }
 
 fn survives<T>(id: T) -> Result<(), TestCaseError>
@@ -33,14 +28,8 @@ where
     T: Copy + Debug + Display + FromStr<Err = IdError> + PartialEq + Serialize + DeserializeOwned,
 {
     prop_assert_eq!(id.to_string().parse::<T>(), Ok(id));
-    prop_assert_eq!(
-        rmp_serde::from_slice::<T>(&rmp_serde::to_vec(&id).unwrap()).unwrap(),
-        id
-    );
-    prop_assert_eq!(
-        serde_json::from_str::<T>(&serde_json::to_string(&id).unwrap()).unwrap(),
-        id
-    );
+    prop_assert_eq!(rmp_serde::from_slice::<T>(&rmp_serde::to_vec(&id).unwrap()).unwrap(), id);
+    prop_assert_eq!(serde_json::from_str::<T>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
     Ok(())
 }
 

@@ -6,6 +6,8 @@
 //! [`link`] (one authenticated connection), [`quic`] and [`memory`] (its two kinds),
 //! [`fabric`] (either of them), [`emulator`] (WAN delays on loopback).
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod wire;
 
 pub mod session;

@@ -106,9 +106,7 @@ impl NodeSettings {
         };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_LEN + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_LEN {
             return Err(failed(format!(
                 "configuration file ({}) is longer than {MAX_LEN} bytes; a configuration is short; check the path",
@@ -204,11 +202,8 @@ fn key_at(text: &str, at: &Range<usize>) -> Option<String> {
 
 /// Both counted from 1, columns in characters.
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before: String = text
-        .char_indices()
-        .take_while(|(at, _)| *at < offset)
-        .map(|(_, c)| c)
-        .collect();
+    let before: String =
+        text.char_indices().take_while(|(at, _)| *at < offset).map(|(_, c)| c).collect();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
     (line, column)
@@ -259,10 +254,7 @@ admin-listen = "127.0.0.1:9000"
         let settings = NodeSettings::parse(FULL).unwrap();
         assert_eq!(settings.region.as_ref().unwrap().get().get(), 7);
         let command = <NodeSettings as clap::Args>::augment_args(clap::Command::new("node"));
-        let flags: Vec<&str> = command
-            .get_arguments()
-            .filter_map(|arg| arg.get_long())
-            .collect();
+        let flags: Vec<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
         assert_eq!(flags.len(), 18);
         for flag in flags {
             assert!(FULL.contains(&format!("\n{flag} = ")), "{flag}");
@@ -289,62 +281,20 @@ admin-listen = "127.0.0.1:9000"
     #[test]
     fn errors_name_key_line_column_and_rule() {
         check("region = 0", Some("region"), 1, 10, "numbered 1..=65534");
-        check(
-            "\nregion = 70000",
-            Some("region"),
-            2,
-            10,
-            "numbered 1..=65534",
-        );
-        check(
-            "region = \"7\"",
-            Some("region"),
-            1,
-            10,
-            "a region number 1..=65534",
-        );
+        check("\nregion = 70000", Some("region"), 2, 10, "numbered 1..=65534");
+        check("region = \"7\"", Some("region"), 1, 10, "a region number 1..=65534");
         check("parent = -1", Some("parent"), 1, 10, "numbered 1..=65534");
-        check(
-            "region = 1\nregoin = 2",
-            Some("regoin"),
-            2,
-            1,
-            "unknown field `regoin`, expected",
-        );
+        check("region = 1\nregoin = 2", Some("regoin"), 2, 1, "unknown field `regoin`, expected");
         check("name = \"Eu\"", Some("name"), 1, 8, "a-z");
-        check(
-            "link = [\n 2,\n 0\n]",
-            Some("link"),
-            1,
-            8,
-            "numbered 1..=65534",
-        );
+        check("link = [\n 2,\n 0\n]", Some("link"), 1, 8, "numbered 1..=65534");
         check("arbiters = 0", Some("arbiters"), 1, 12, "1..=256");
         check("arbiters = -1", Some("arbiters"), 1, 12, "1..=256");
         check("arbiters = \"x\"", Some("arbiters"), 1, 12, "1..=256");
-        check(
-            "admin-listen = \"0.0.0.0:1\"",
-            Some("admin-listen"),
-            1,
-            16,
-            "loopback",
-        );
-        check(
-            "coordinates = \"91,0\"",
-            Some("coordinates"),
-            1,
-            15,
-            "-90..=90",
-        );
+        check("admin-listen = \"0.0.0.0:1\"", Some("admin-listen"), 1, 16, "loopback");
+        check("coordinates = \"91,0\"", Some("coordinates"), 1, 15, "-90..=90");
         check("dial = [\"2:x\"]", Some("dial"), 1, 8, "N=HOST:PORT");
         check("listen = \"nowhere\"", Some("listen"), 1, 10, "host:port");
-        check(
-            "join = \"root:1\"",
-            Some("join"),
-            1,
-            8,
-            "expected a sequence",
-        );
+        check("join = \"root:1\"", Some("join"), 1, 8, "expected a sequence");
     }
 
     #[test]

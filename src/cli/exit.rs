@@ -45,10 +45,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
-        Self {
-            exit,
-            text: text.into(),
-        }
+        Self { exit, text: text.into() }
     }
 }
 
@@ -133,11 +130,8 @@ mod tests {
         let source = std::io::Error::other("no such thing");
         let path = "region.key".into();
         let action = "open file";
-        let error = anyhow::Error::from(StartError::from(IdentityError::Io {
-            action,
-            path,
-            source,
-        }));
+        let error =
+            anyhow::Error::from(StartError::from(IdentityError::Io { action, path, source }));
         assert_eq!(text(&error), "cannot open file (region.key): no such thing");
         assert_eq!(exit_of(&error), Exit::Storage);
     }
@@ -162,10 +156,7 @@ mod tests {
         let open = IdentityError::KeyOpen { path, mode: 0o644 };
         assert_eq!(start(open.into()), Exit::Security);
         let addr = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(
-            start(BindError::AddressInUse { addr }.into()),
-            Exit::Network
-        );
+        assert_eq!(start(BindError::AddressInUse { addr }.into()), Exit::Network);
         assert_eq!(exit_of(&anyhow::anyhow!("anything")), Exit::Other);
     }
 }

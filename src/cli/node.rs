@@ -28,14 +28,9 @@ pub(crate) fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
     log()?;
     let (stop, stopped) = watch::channel(false);
     on_signal(stop.clone())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::new(
-                Exit::Other,
-                format!("runtime (tokio) cannot be started: {error}"),
-            )
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Failure::new(Exit::Other, format!("runtime (tokio) cannot be started: {error}"))
         })?;
     runtime.block_on(serve(settings, stop, stopped))
 }
@@ -64,11 +59,7 @@ async fn serve(
             return Err(error.into());
         }
     };
-    say(&greeting(
-        &node,
-        &data_dir,
-        made_authority.then_some(&ca_dir),
-    ))?;
+    say(&greeting(&node, &data_dir, made_authority.then_some(&ca_dir)))?;
     let ended = unless_stopped(end_of(&node), &mut stopped).await;
     // The file goes first: whoever finds it shall find a node.
     drop(open);
@@ -192,10 +183,7 @@ fn on_signal(stop: watch::Sender<bool>) -> Result<(), Failure> {
         }
     })
     .map_err(|error| {
-        Failure::new(
-            Exit::Other,
-            format!("signal handler (Ctrl-C) cannot be set: {error}"),
-        )
+        Failure::new(Exit::Other, format!("signal handler (Ctrl-C) cannot be set: {error}"))
     })
 }
 
@@ -216,10 +204,7 @@ fn log() -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .try_init()
         .map_err(|error| {
-            Failure::new(
-                Exit::Other,
-                format!("log (stderr) cannot be started: {error}"),
-            )
+            Failure::new(Exit::Other, format!("log (stderr) cannot be started: {error}"))
         })
 }
 

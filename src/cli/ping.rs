@@ -92,9 +92,8 @@ fn measure(client: &mut Client, of: PingOf, args: &PingArgs) -> anyhow::Result<O
     let mut outcome = Outcome::default();
     for _ in 0..args.count.get() {
         if outcome.sent > 0 {
-            let due = outcome
-                .started
-                .map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()));
+            let due =
+                outcome.started.map_or(Duration::ZERO, |at| interval.saturating_sub(at.elapsed()));
             thread::sleep(due);
         }
         outcome.started = Some(Instant::now());
@@ -202,19 +201,12 @@ impl Outcome {
                 millis(self.percentile(99)),
             );
         }
-        text += &format!(
-            "loss    {} of {} ({:.1} %)\n",
-            self.lost(),
-            self.sent,
-            self.loss_percent()
-        );
+        text +=
+            &format!("loss    {} of {} ({:.1} %)\n", self.lost(), self.sent, self.loss_percent());
         match self.alive {
             Some(true) => text += &format!("actor   {} is alive\n", args.target),
             Some(false) => {
-                text += &format!(
-                    "actor   {}: no actor; it never lived or has ended\n",
-                    args.target
-                )
+                text += &format!("actor   {}: no actor; it never lived or has ended\n", args.target)
             }
             None => {}
         }
@@ -239,10 +231,7 @@ mod tests {
         let one = outcome(1, &[5]);
         assert_eq!([0, 50, 99, 100].map(|p| one.percentile(p)), [Some(5.0); 4]);
         let even = outcome(4, &[1, 2, 3, 4]);
-        assert_eq!(
-            [0, 50, 99].map(|p| even.percentile(p)),
-            [Some(1.0), Some(2.0), Some(4.0)]
-        );
+        assert_eq!([0, 50, 99].map(|p| even.percentile(p)), [Some(1.0), Some(2.0), Some(4.0)]);
         let many: Vec<u64> = (1..=200).collect();
         assert_eq!(outcome(200, &many).percentile(99), Some(198.0));
         assert_eq!(outcome(3, &[]).percentile(50), None);

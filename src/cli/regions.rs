@@ -36,11 +36,8 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
 
 fn render(status: &NodeStatus) -> String {
     let mut table = Table::new(&["NAME", "#REGION", "STATUS", "REACHED", "#COST", "ADDRESS"]);
-    let routes: HashMap<RegionId, &RouteStatus> = status
-        .routes
-        .iter()
-        .map(|route| (route.to, route))
-        .collect();
+    let routes: HashMap<RegionId, &RouteStatus> =
+        status.routes.iter().map(|route| (route.to, route)).collect();
     for (indent, region) in tree(&status.regions) {
         let route = routes.get(&region.id);
         let reached = match route.map(|route| route.path.len()) {
@@ -54,11 +51,7 @@ fn render(status: &NodeStatus) -> String {
             region.id.to_string(),
             region.status.to_string(),
             reached,
-            millis(
-                route
-                    .filter(|_| region.id != status.region)
-                    .map(|route| route.cost_ms),
-            ),
+            millis(route.filter(|_| region.id != status.region).map(|route| route.cost_ms)),
             region.addresses.join(" "),
         ]);
     }
@@ -90,10 +83,8 @@ fn tree(regions: &[RegionStatus]) -> Vec<(String, &RegionStatus)> {
     let mut drawn = Vec::with_capacity(regions.len());
     let roots = regions.iter().filter(|region| parent(region).is_none());
     // Regions still to be drawn, the next one last: what stands before its name, and before its children.
-    let mut open: Vec<(String, String, &RegionStatus)> = roots
-        .rev()
-        .map(|root| (String::new(), String::new(), root))
-        .collect();
+    let mut open: Vec<(String, String, &RegionStatus)> =
+        roots.rev().map(|root| (String::new(), String::new(), root)).collect();
     while let Some((before, below, region)) = open.pop() {
         drawn.push((before, region));
         let offspring = children.remove(&region.id).unwrap_or_default();
@@ -131,27 +122,17 @@ mod tests {
     }
 
     fn check(regions: &[(u16, Option<u16>)], expected: &[&str]) {
-        let regions: Vec<RegionStatus> = regions
-            .iter()
-            .map(|(id, parent)| region(*id, *parent))
-            .collect();
-        let drawn: Vec<String> = tree(&regions)
-            .iter()
-            .map(|(indent, r)| format!("{indent}{}", r.name))
-            .collect();
+        let regions: Vec<RegionStatus> =
+            regions.iter().map(|(id, parent)| region(*id, *parent)).collect();
+        let drawn: Vec<String> =
+            tree(&regions).iter().map(|(indent, r)| format!("{indent}{}", r.name)).collect();
         assert_eq!(drawn, expected);
     }
 
     #[test]
     fn children_hang_below_their_parents() {
         check(
-            &[
-                (1, None),
-                (2, Some(1)),
-                (3, Some(1)),
-                (4, Some(2)),
-                (5, Some(3)),
-            ],
+            &[(1, None), (2, Some(1)), (3, Some(1)), (4, Some(2)), (5, Some(3))],
             &["r1", "├─ r2", "│  └─ r4", "└─ r3", "   └─ r5"],
         );
     }
@@ -159,20 +140,12 @@ mod tests {
     #[test]
     fn no_region_is_lost_and_none_comes_twice() {
         check(&[(2, Some(1)), (3, Some(2))], &["r2", "└─ r3"]);
-        check(
-            &[(1, Some(2)), (2, Some(1)), (3, None)],
-            &["r3", "r1", "r2"],
-        );
+        check(&[(1, Some(2)), (2, Some(1)), (3, None)], &["r3", "r1", "r2"]);
         check(&[], &[]);
-        let chain: Vec<RegionStatus> = (1..5000)
-            .map(|id| region(id, (id > 1).then(|| id - 1)))
-            .collect();
+        let chain: Vec<RegionStatus> =
+            (1..5000).map(|id| region(id, (id > 1).then(|| id - 1))).collect();
         let drawn = tree(&chain);
         assert_eq!(drawn.len(), chain.len());
-        assert!(
-            drawn
-                .iter()
-                .all(|(indent, _)| indent.chars().count() <= MAX_INDENT)
-        );
+        assert!(drawn.iter().all(|(indent, _)| indent.chars().count() <= MAX_INDENT));
     }
 }

@@ -26,11 +26,8 @@ pub(crate) struct RoutesArgs {
 
 pub(crate) fn run(args: &RoutesArgs) -> anyhow::Result<ExitCode> {
     let status = Client::connect(&args.admin.data_dir())?.status()?;
-    let mut routes: Vec<&RouteStatus> = status
-        .routes
-        .iter()
-        .filter(|route| route.to != status.region)
-        .collect();
+    let mut routes: Vec<&RouteStatus> =
+        status.routes.iter().filter(|route| route.to != status.region).collect();
     if let Some(to) = &args.to {
         let to = to.resolve(&status)?;
         routes.retain(|route| route.to == to);

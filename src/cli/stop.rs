@@ -14,10 +14,7 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         say_json(&json!({ "region": status.region, "name": status.name, "stopped": true }))?;
     } else {
-        say(&format!(
-            "stopped region {} {}\n",
-            status.region, status.name
-        ))?;
+        say(&format!("stopped region {} {}\n", status.region, status.name))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,19 +15,10 @@ impl Table {
     /// A table with these headings; one that begins with `#` heads numbers, which align right.
     pub(crate) fn new(headings: &[&'static str]) -> Self {
         let column = |heading: &&'static str| match heading.strip_prefix('#') {
-            Some(heading) => Column {
-                heading,
-                numeric: true,
-            },
-            None => Column {
-                heading,
-                numeric: false,
-            },
+            Some(heading) => Column { heading, numeric: true },
+            None => Column { heading, numeric: false },
         };
-        Self {
-            columns: headings.iter().map(column).collect(),
-            rows: Vec::new(),
-        }
+        Self { columns: headings.iter().map(column).collect(), rows: Vec::new() }
     }
 
     /// Adds a row; cells past the last column are not shown.
@@ -105,10 +96,7 @@ mod tests {
         let mut table = Table::new(&["NAME", "#ID", "NOTE"]);
         table.row(["zürich", "7", "x"].map(str::to_owned));
         table.row(["a", "65534", ""].map(str::to_owned));
-        assert_eq!(
-            table.render(),
-            "NAME       ID  NOTE\nzürich      7  x\na       65534\n"
-        );
+        assert_eq!(table.render(), "NAME       ID  NOTE\nzürich      7  x\na       65534\n");
     }
 
     #[test]

@@ -63,15 +63,8 @@ fn endpoint(run: &Run, server: Option<quinn::ServerConfig>) -> Result<Endpoint> 
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     let mut config = EndpointConfig::default();
-    config
-        .max_udp_payload_size(run.mtu.max(1472))
-        .map_err(|error| anyhow!("{error}"))?;
-    Ok(Endpoint::new(
-        config,
-        server,
-        UdpSocket::from(socket),
-        Arc::new(TokioRuntime),
-    )?)
+    config.max_udp_payload_size(run.mtu.max(1472)).map_err(|error| anyhow!("{error}"))?;
+    Ok(Endpoint::new(config, server, UdpSocket::from(socket), Arc::new(TokioRuntime))?)
 }
 
 /// The same as in `fedist-transport/src/quic/config.rs`.
@@ -104,11 +97,7 @@ fn make_root(run: &Run) -> Result<()> {
     Ok(())
 }
 
-type OwnIdentity = (
-    RootCertStore,
-    Vec<CertificateDer<'static>>,
-    PrivateKeyDer<'static>,
-);
+type OwnIdentity = (RootCertStore, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// A new key with a certificate by the run's root.
 fn identity(run: &Run) -> Result<OwnIdentity> {
@@ -118,10 +107,8 @@ fn identity(run: &Run) -> Result<OwnIdentity> {
     roots.add(fs::read(run.directory.join(ROOT_CERTIFICATE))?.into())?;
     let key = KeyPair::generate_for(&PKCS_ED25519)?;
     let mut params = CertificateParams::new([SERVER_NAME.to_owned()])?;
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let leaf = params.signed_by(&key, &Issuer::new(root_params(), &root))?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     Ok((roots, vec![leaf.der().clone()], key.into()))

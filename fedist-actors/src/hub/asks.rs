@@ -35,14 +35,7 @@ impl Asks {
         }
         self.deadlines.insert((deadline, self.next));
         *self.by_region.entry(region).or_default() += 1;
-        self.pending.insert(
-            self.next,
-            Pending {
-                region,
-                deadline,
-                reply,
-            },
-        );
+        self.pending.insert(self.next, Pending { region, deadline, reply });
         self.next
     }
 
@@ -53,15 +46,10 @@ impl Asks {
         correlation: u32,
         outcome: Result<Bytes, AskError>,
     ) -> bool {
-        if self
-            .pending
-            .get(&correlation)
-            .is_none_or(|ask| ask.region != from)
-        {
+        if self.pending.get(&correlation).is_none_or(|ask| ask.region != from) {
             return false;
         }
-        self.take(correlation)
-            .is_some_and(|reply| reply.send(outcome).is_ok())
+        self.take(correlation).is_some_and(|reply| reply.send(outcome).is_ok())
     }
 
     /// The time left of an ask, `None` when it has ended or its caller has gone.
@@ -139,16 +127,10 @@ mod tests {
         let mut asks = Asks::default();
         let (reply, mut answer) = oneshot::channel();
         let n = asks.add(region(1), Micros(10), reply);
-        assert!(
-            !asks.settle(region(2), n, Ok(Bytes::new())),
-            "another region cannot answer"
-        );
+        assert!(!asks.settle(region(2), n, Ok(Bytes::new())), "another region cannot answer");
         assert!(asks.settle(region(1), n, Ok(Bytes::from_static(b"x"))));
         assert!(!asks.settle(region(1), n, Ok(Bytes::new())));
-        assert_eq!(
-            answer.try_recv().unwrap().unwrap(),
-            Bytes::from_static(b"x")
-        );
+        assert_eq!(answer.try_recv().unwrap().unwrap(), Bytes::from_static(b"x"));
         assert!(!asks.waits_for(region(1)));
         assert_eq!(asks.next_deadline(), None);
     }
@@ -161,15 +143,9 @@ mod tests {
         asks.add(region(1), Micros(20), late);
         asks.add(region(1), Micros(10), soon);
         asks.expire(Micros(10));
-        assert!(matches!(
-            soon_answer.try_recv(),
-            Ok(Err(AskError::Timeout(_)))
-        ));
+        assert!(matches!(soon_answer.try_recv(), Ok(Err(AskError::Timeout(_)))));
         assert!(late_answer.try_recv().is_err());
         assert_eq!(asks.fail_region(region(1)), 1);
-        assert_eq!(
-            late_answer.try_recv().unwrap(),
-            Err(AskError::Unreachable(region(1)))
-        );
+        assert_eq!(late_answer.try_recv().unwrap(), Err(AskError::Unreachable(region(1))));
     }
 }

@@ -89,13 +89,7 @@ impl Core {
             return;
         }
         let node = self.node.clone();
-        match inlet.tell(
-            Source {
-                node: &node,
-                region: src,
-            },
-            body,
-        ) {
+        match inlet.tell(Source { node: &node, region: src }, body) {
             TellDelivery::Done => {}
             TellDelivery::Full(later) => self.mailbox_full(src, later, process.pid),
             TellDelivery::Closed => self.bounce_tell(src, header, DropReason::NoActor),
@@ -119,17 +113,9 @@ impl Core {
             return;
         }
         let node = self.node.clone();
-        match inlet.ask(
-            Source {
-                node: &node,
-                region: src,
-            },
-            body,
-        ) {
+        match inlet.ask(Source { node: &node, region: src }, body) {
             AskDelivery::Pending(answer) => {
-                let _ = self
-                    .answers
-                    .send(reply_when_done(node, src, *header, answer));
+                let _ = self.answers.send(reply_when_done(node, src, *header, answer));
             }
             AskDelivery::Full(answer) => {
                 self.mailbox_full(src, reply_when_done(node, src, *header, answer), pid);
@@ -230,12 +216,7 @@ impl Core {
             return;
         }
         overflow.bytes += header.encoded_len(body.len());
-        overflow.records.push_back(Waiting {
-            src,
-            header: *header,
-            body,
-            expires,
-        });
+        overflow.records.push_back(Waiting { src, header: *header, body, expires });
         self.pause(src, pid);
     }
 
@@ -252,13 +233,7 @@ impl Core {
         let node = self.node.clone();
         loop {
             let waiting = self.overflow.get_mut(&local.get())?.records.pop_front();
-            let Some(Waiting {
-                src,
-                header,
-                body,
-                expires,
-            }) = waiting
-            else {
+            let Some(Waiting { src, header, body, expires }) = waiting else {
                 let overflow = self.overflow.remove(&local.get())?;
                 let pid = RegionPid::new(self.region(), local);
                 for region in overflow.paused {
@@ -280,10 +255,7 @@ impl Core {
                     continue;
                 }
             };
-            let from = Source {
-                node: &node,
-                region: src,
-            };
+            let from = Source { node: &node, region: src };
             if header.kind == RecordKind::Ask {
                 if self.now() >= expires {
                     continue;
@@ -292,8 +264,7 @@ impl Core {
                 match inlet.ask(from, &body) {
                     AskDelivery::Pending(answer) => {
                         let _ =
-                            self.answers
-                                .send(reply_when_done(node.clone(), src, header, answer));
+                            self.answers.send(reply_when_done(node.clone(), src, header, answer));
                     }
                     AskDelivery::Full(answer) => {
                         return Some(reply_when_done(node, src, header, answer));
@@ -321,16 +292,14 @@ impl Core {
     fn handle_signal(&mut self, src: RegionId, signal: Signal) {
         match signal {
             Signal::Monitor { pid, monitor } => {
-                let process = (pid.region() == self.region())
-                    .then(|| self.process(pid.local()))
-                    .flatten();
+                let process =
+                    (pid.region() == self.region()).then(|| self.process(pid.local())).flatten();
                 let refused = match process {
                     Some(process) => process.watch(Watcher::Remote(src, monitor)).is_err(),
                     None => true,
                 };
                 if refused {
-                    self.node
-                        .signal_down(src, pid, monitor, ExitReason::NoActor);
+                    self.node.signal_down(src, pid, monitor, ExitReason::NoActor);
                 }
             }
             Signal::Demonitor { pid, monitor } => {
@@ -338,21 +307,13 @@ impl Core {
                     process.unwatch_remote(src, Some(monitor));
                 }
             }
-            Signal::Down {
-                pid,
-                monitor,
-                reason,
-            } => {
+            Signal::Down { pid, monitor, reason } => {
                 if pid.region() != src {
                     self.count("signals_forged");
                     return;
                 }
                 if let Some((pid, sink)) = self.node.inner().remote_monitors.take(monitor) {
-                    sink(Down {
-                        monitor,
-                        pid,
-                        reason,
-                    });
+                    sink(Down { monitor, pid, reason });
                 }
             }
             Signal::Pause { pid } | Signal::Resume { pid } if pid.region() != src => {
@@ -360,12 +321,7 @@ impl Core {
             }
             Signal::Pause { pid } => self.node.inner().paused.pause(pid),
             Signal::Resume { pid } => self.node.inner().paused.resume(pid),
-            Signal::Undelivered {
-                to,
-                from,
-                wire_type,
-                reason,
-            } => {
+            Signal::Undelivered { to, from, wire_type, reason } => {
                 self.node.inner().dead_letters.note(DeadLetter {
                     to,
                     from,
@@ -403,10 +359,9 @@ async fn drain(core: CoreRef, local: LocalId, first: LocalFuture<()>) {
 fn reply(node: &Node, src: RegionId, request: &RecordHeader, answer: Result<Bytes, AskError>) {
     let max = node.inner().max_message;
     let answer = match answer {
-        Ok(body) if body.len() > max => Err(AskError::TooLarge {
-            len: body.len() as u64,
-            max: max as u64,
-        }),
+        Ok(body) if body.len() > max => {
+            Err(AskError::TooLarge { len: body.len() as u64, max: max as u64 })
+        }
         other => other,
     };
     let (kind, body) = match answer {

@@ -123,9 +123,7 @@ impl Core {
         let dead = header.route.next_hop(header.dst);
         let avoid: Vec<RegionId> = header.route.visited().chain([header.src, dead]).collect();
         let route = detour(self.region(), header.dst, &self.db, &avoid)?;
-        let next = route
-            .next_hop()
-            .filter(|next| self.links.contains_key(next))?;
+        let next = route.next_hop().filter(|next| self.links.contains_key(next))?;
         let repaired = header.route.repaired(route.relays()).ok()?;
         Some((repaired, next))
     }

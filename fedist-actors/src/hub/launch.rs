@@ -16,8 +16,8 @@ use std::{
 use actix_rt::{Arbiter, System};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
-    IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, Registry, RelayDelay, RouteTable, Store,
-    VolatileBlocks, service,
+    IdAllocator, LinkCost, LinkState, LinkStateDb, LocalId, Micros, RegionPid, Registry,
+    RelayDelay, RouteTable, Store, VolatileBlocks, service,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -34,7 +34,7 @@ use super::{
     membership::{Propose, Registrar},
 };
 use crate::{
-    ExitReason, Node, StartError,
+    ExitReason, Node, StartChildError, StartError,
     dead_letter::DeadLetters,
     echo::{EchoRequest, EchoService},
     exit::RemoteMonitors,
@@ -65,6 +65,8 @@ pub(crate) struct Launch {
 
 /// Bytes that may wait between the node's senders and one region's session.
 const GATE_BYTES: usize = 8 << 20;
+/// Between the panic of a service and its next start.
+const RESTART_PAUSE: Duration = Duration::from_millis(10);
 /// How long a stopping node gives its links to carry the goodbyes.
 const LINGER: Duration = Duration::from_millis(200);
 
@@ -96,14 +98,7 @@ impl Launch {
                 return End::failed(done, error);
             }
         };
-        let Running {
-            node,
-            core,
-            fabric,
-            mut live,
-            stop,
-            arbiters,
-        } = running;
+        let Running { node, core, fabric, mut live, stop, arbiters } = running;
         let outcome = tokio::select! {
             outcome = &mut live => outcome.unwrap_or(Ok(())),
             () = tokio::time::sleep(timeout) => Err(StartError::JoinTimedOut {
@@ -162,15 +157,15 @@ impl Launch {
         let (outbound, outbound_rx) = mpsc::unbounded_channel();
         let (answers, answers_rx) = mpsc::unbounded_channel();
         let extra = if self.arbiters > 1 { self.arbiters } else { 0 };
-        let arbiters: Vec<Arbiter> = (0..extra + self.task_threads)
-            .map(|_| Arbiter::new())
-            .collect();
+        let arbiters: Vec<Arbiter> =
+            (0..extra + self.task_threads).map(|_| Arbiter::new()).collect();
         let handles: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
         let node = Node::new(NodeInner {
             region: me,
             name: record.name.to_string(),
             boot,
             max_message: self.max_message,
+            session_timeout: self.config.session.session_timeout.as_duration(),
             mailbox_capacity: self.mailbox_capacity,
             clock: Clock::start(),
             ids: ArcSwapOption::from_pointee(ids),
@@ -196,14 +191,12 @@ impl Launch {
             // References name monitors and tasks towards other regions: never those of an earlier life.
             next_reference: AtomicU64::new((u64::from(boot) << 32) | 1),
             local_address,
+            ca_dir: self.ca_dir.clone().or_else(|| self.data_dir.clone()),
         });
         let (started, live) = oneshot::channel();
         let stop = Rc::new(Notify::new());
         let fabric = Rc::new(fabric);
-        let config = HubConfig {
-            record,
-            ..self.config
-        };
+        let config = HubConfig { record, ..self.config };
         let core = Rc::new_cyclic(|weak| {
             RefCell::new(Core {
                 node: node.clone(),
@@ -271,14 +264,7 @@ impl Launch {
                 answers: Rc::new(tokio::sync::Mutex::new(answers_rx)),
             },
         )?;
-        Ok(Running {
-            node,
-            core,
-            fabric,
-            live,
-            stop,
-            arbiters,
-        })
+        Ok(Running { node, core, fabric, live, stop, arbiters })
     }
 
     /// Opens the data directory and the fabric.
@@ -342,10 +328,7 @@ struct End {
 
 impl End {
     fn failed(done: Done, error: StartError) -> Self {
-        Self {
-            failure: Some((done, error)),
-            ..Self::default()
-        }
+        Self { failure: Some((done, error)), ..Self::default() }
     }
 
     fn tell(self) {
@@ -369,90 +352,105 @@ struct Running {
 
 /// The well-known services, each a supervised actor under its fixed local id.
 fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        StartError::Thread(format!("a service did not start: {error}"))
-    };
-    let registrar = {
-        let core = Rc::clone(core);
-        node.spawn_here_at(service::REGISTRAR, move |_| Registrar { core })
-    };
-    node.export(&registrar.map_err(|error| failed(&error))?)
-        .handles::<Propose>()
-        .publish()
-        .map_err(|error| failed(&error))?;
-    let names = {
-        let node = node.clone();
-        node.clone()
-            .spawn_here_at(service::NAMES, move |_| NameService { node })
-    };
-    node.export(&names.map_err(|error| failed(&error))?)
-        .handles::<Whereis>()
-        .publish()
-        .map_err(|error| failed(&error))?;
-    let tasks = {
-        let node = node.clone();
-        node.clone()
-            .spawn_here_at(service::TASKS, move |_| TaskService { node })
-    };
-    node.export(&tasks.map_err(|error| failed(&error))?)
-        .handles::<StartTask>()
-        .handles::<CancelTask>()
-        .handles::<TaskDone>()
-        .publish()
-        .map_err(|error| failed(&error))?;
-    let echo = {
-        let node = node.clone();
-        node.clone()
-            .spawn_here_at(service::ECHO, move |_| EchoService { node })
-    };
-    node.export(&echo.map_err(|error| failed(&error))?)
-        .handles::<EchoRequest>()
-        .publish()
-        .map_err(|error| failed(&error))?;
+    let registrar_core = Rc::clone(core);
+    let services: [(LocalId, StartService); 4] = [
+        (
+            service::REGISTRAR,
+            Rc::new(move |node| {
+                let core = Rc::clone(&registrar_core);
+                let addr = node.spawn_here_at(service::REGISTRAR, move |_| Registrar { core })?;
+                Ok(node.export(&addr).handles::<Propose>().publish()?)
+            }),
+        ),
+        (
+            service::NAMES,
+            Rc::new(|node| {
+                let own = node.clone();
+                let addr =
+                    node.spawn_here_at(service::NAMES, move |_| NameService { node: own })?;
+                Ok(node.export(&addr).handles::<Whereis>().publish()?)
+            }),
+        ),
+        (
+            service::TASKS,
+            Rc::new(|node| {
+                let own = node.clone();
+                let addr =
+                    node.spawn_here_at(service::TASKS, move |_| TaskService { node: own })?;
+                let export = node.export(&addr).handles::<StartTask>();
+                Ok(export.handles::<CancelTask>().handles::<TaskDone>().publish()?)
+            }),
+        ),
+        (
+            service::ECHO,
+            Rc::new(|node| {
+                let own = node.clone();
+                let addr = node.spawn_here_at(service::ECHO, move |_| EchoService { node: own })?;
+                Ok(node.export(&addr).handles::<EchoRequest>().publish()?)
+            }),
+        ),
+    ];
+    for (id, start) in services {
+        supervise_service(node, id, start)
+            .map_err(|error| StartError::Thread(format!("service {id} did not start: {error}")))?;
+    }
     Ok(())
+}
+
+type StartService = Rc<dyn Fn(&Node) -> Result<RegionPid, StartChildError>>;
+
+/// Starts a service, and again under the same id when it panics.
+fn supervise_service(node: &Node, id: LocalId, start: StartService) -> Result<(), StartChildError> {
+    let pid = start(node)?;
+    let end = when_down(node, pid);
+    let node = node.clone();
+    actix_rt::spawn(async move {
+        if let Ok(ExitReason::Panicked(text)) = end.await {
+            tracing::error!(%id, panic = %text, "a service panicked and is started again");
+            tokio::time::sleep(RESTART_PAUSE).await;
+            if let Err(error) = supervise_service(&node, id, start) {
+                tracing::error!(%id, %error, "a service could not be started again");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Resolves with the reason for which `pid` ends.
+fn when_down(node: &Node, pid: RegionPid) -> oneshot::Receiver<ExitReason> {
+    let (ended, end) = oneshot::channel();
+    node.watch(
+        pid,
+        Box::new(move |down| {
+            let _ = ended.send(down.reason);
+        }),
+    );
+    end
 }
 
 /// Starts the hub, and again from the same core when it panics. Links and sessions live in the
 /// core and its relays, so they outlast it.
 fn supervise_hub(node: &Node, hub: Hub) -> Result<(), StartError> {
-    let (core, outbound, answers) = (
-        Rc::clone(&hub.core),
-        Rc::clone(&hub.outbound),
-        Rc::clone(&hub.answers),
-    );
+    let (core, outbound, answers) =
+        (Rc::clone(&hub.core), Rc::clone(&hub.outbound), Rc::clone(&hub.answers));
     let spawned = node
         .spawn_here_at(service::HUB, move |_| hub)
         .map_err(|error| StartError::Thread(format!("the hub did not start: {error}")))?;
-    let (ended, end) = oneshot::channel();
-    node.watch(
-        spawned.pid(),
-        Box::new(move |down| {
-            let _ = ended.send(down.reason);
-        }),
-    );
+    let end = when_down(node, spawned.pid());
     let node = node.clone();
     actix_rt::spawn(async move {
         if let Ok(ExitReason::Panicked(text)) = end.await {
             tracing::error!(panic = %text, "the hub panicked and is started again");
             core.borrow_mut().count("hub_restarts");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let _ = supervise_hub(
-                &node,
-                Hub {
-                    core,
-                    outbound,
-                    answers,
-                },
-            );
+            tokio::time::sleep(RESTART_PAUSE).await;
+            let _ = supervise_hub(&node, Hub { core, outbound, answers });
         }
     });
     Ok(())
 }
 
 async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
-    node.inner()
-        .stopped
-        .store(true, std::sync::atomic::Ordering::Release);
+    node.inner().stopped.store(true, std::sync::atomic::Ordering::Release);
     // Actors end first, so that their watchers elsewhere hear `Down(Shutdown)` before the goodbye.
     node.end_all_actors();
     tokio::task::yield_now().await;

@@ -90,11 +90,7 @@ pub(super) async fn drive_accepts(core: CoreRef) {
 impl Core {
     /// The port of a link that is up or being greeted.
     pub(super) fn port_mut(&mut self, peer: RegionId, serial: u64) -> Option<&mut LinkPort> {
-        if self
-            .links
-            .get(&peer)
-            .is_some_and(|port| port.serial == serial)
-        {
+        if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             return self.links.get_mut(&peer);
         }
         self.greeting.get_mut(&serial)
@@ -120,13 +116,8 @@ impl Core {
         let Some(body) = message.encode() else {
             return;
         };
-        let header = hop_header(
-            FrameKind::Control,
-            Class::Control,
-            self.region(),
-            peer,
-            body.len(),
-        );
+        let header =
+            hop_header(FrameKind::Control, Class::Control, self.region(), peer, body.len());
         self.send_on(peer, serial, header, [body, Bytes::new()]);
     }
 
@@ -160,9 +151,7 @@ impl Core {
         }
         if peer == self.region() {
             self.count("links_refused");
-            link.tx.close(&format!(
-                "{ID_CONFLICT}: region {peer} is the one that was called"
-            ));
+            link.tx.close(&format!("{ID_CONFLICT}: region {peer} is the one that was called"));
             return;
         }
         // The registry's key for the number is the last word.
@@ -186,14 +175,7 @@ impl Core {
         }
         self.next_serial += 1;
         let serial = self.next_serial;
-        let Link {
-            tx,
-            writer,
-            rx,
-            dialed,
-            peer: identity,
-            ..
-        } = link;
+        let Link { tx, writer, rx, dialed, peer: identity, .. } = link;
         let mut estimate = LinkEstimate::new();
         // The handshake has measured the round trip once already.
         if let Ok(rtt @ 1..) = u32::try_from(tx.stats().rtt_us) {
@@ -220,12 +202,8 @@ impl Core {
         let Some(core) = self.handle() else {
             return;
         };
-        let spawned = self.node.spawn_here(Relay {
-            core,
-            peer,
-            serial,
-            halves: Some((writer, rx)),
-        });
+        let spawned =
+            self.node.spawn_here(Relay { core, peer, serial, halves: Some((writer, rx)) });
         match spawned {
             Ok(relay) => {
                 let node = self.node.clone();
@@ -291,19 +269,12 @@ impl Core {
             self.count("relays_panicked");
         }
         self.greeting.remove(&serial);
-        if self
-            .links
-            .get(&peer)
-            .is_some_and(|port| port.serial == serial)
-        {
+        if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             self.links.remove(&peer);
             self.count("links_lost");
             tracing::info!(%peer, %reason, "link down");
             let now = self.now();
-            self.dials
-                .entry(peer)
-                .or_default()
-                .failed(now, format!("the relay ended: {reason}"));
+            self.dials.entry(peer).or_default().failed(now, format!("the relay ended: {reason}"));
             self.link_changed(false);
         }
         self.flush();
@@ -325,10 +296,7 @@ impl Core {
             self.count("links_silent");
             self.suspects.insert(peer, now + SUSPICION);
             port.tx.close("silent");
-            self.dials
-                .entry(peer)
-                .or_default()
-                .failed(now, "silent".to_owned());
+            self.dials.entry(peer).or_default().failed(now, "silent".to_owned());
             self.update_own_state();
             self.recompute_routes_after(Some((peer, port.liveness.heard_at())));
         }
@@ -487,11 +455,8 @@ impl Core {
 
     fn routes_broken(&self) -> bool {
         self.routes.iter().any(|(_, route)| {
-            let advertised = |from, to| {
-                self.db
-                    .get(from)
-                    .is_some_and(|state| state.cost_to(to).is_some())
-            };
+            let advertised =
+                |from, to| self.db.get(from).is_some_and(|state| state.cost_to(to).is_some());
             std::iter::once(self.region())
                 .chain(route.hops.iter().copied())
                 .zip(route.hops.iter().copied())
@@ -527,9 +492,8 @@ impl Core {
         self.publish_view();
         for region in changed {
             if let Some(slot) = self.sessions.get_mut(&region) {
-                let lost_since = silent
-                    .filter(|(peer, _)| slot.last_hop == Some(*peer))
-                    .map(|(_, since)| since);
+                let lost_since =
+                    silent.filter(|(peer, _)| slot.last_hop == Some(*peer)).map(|(_, since)| since);
                 slot.session.handle_path_change(now, lost_since);
                 self.mark_dirty(region);
             }
@@ -546,11 +510,7 @@ impl Core {
         let mut wanted: Vec<RegionId> = Vec::new();
         if self.registry.get(me).is_some() {
             let config = MeshConfig {
-                nearest: if self.is_live() {
-                    self.config.nearest
-                } else {
-                    0
-                },
+                nearest: if self.is_live() { self.config.nearest } else { 0 },
                 extra: self.config.links.clone(),
                 avoid: Vec::new(),
             };
@@ -630,17 +590,10 @@ impl Core {
 
     pub(super) fn peer_leaves(&mut self, peer: RegionId, serial: u64) {
         self.close_link(peer, serial, "goodbye");
-        if self
-            .links
-            .get(&peer)
-            .is_some_and(|port| port.serial == serial)
-        {
+        if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             self.links.remove(&peer);
             let now = self.now();
-            self.dials
-                .entry(peer)
-                .or_default()
-                .failed(now, "it said goodbye".to_owned());
+            self.dials.entry(peer).or_default().failed(now, "it said goodbye".to_owned());
             self.link_changed(false);
         }
     }

@@ -121,10 +121,7 @@ impl Core {
             self.send_control(
                 peer,
                 serial,
-                &Control::JoinRefused {
-                    reason: reason.clone(),
-                    permanent: true,
-                },
+                &Control::JoinRefused { reason: reason.clone(), permanent: true },
             );
             self.close_link(peer, serial, &reason);
         }
@@ -140,10 +137,7 @@ impl Core {
     }
 
     pub(super) fn become_live(&mut self) {
-        self.node
-            .inner()
-            .live
-            .store(true, std::sync::atomic::Ordering::Release);
+        self.node.inner().live.store(true, std::sync::atomic::Ordering::Release);
         tracing::info!(region = %self.region(), "live");
     }
 
@@ -230,11 +224,7 @@ impl Core {
     pub(super) fn handle_control(&mut self, peer: RegionId, serial: u64, message: Control) {
         match message {
             Control::Hello(hello) => self.handle_hello(peer, serial, &hello),
-            _ if self
-                .links
-                .get(&peer)
-                .is_none_or(|port| port.serial != serial) =>
-            {
+            _ if self.links.get(&peer).is_none_or(|port| port.serial != serial) => {
                 // Everything but a hello needs one first.
                 self.count("control_before_hello");
                 self.close_link(peer, serial, "protocol: hello comes first");

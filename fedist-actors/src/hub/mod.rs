@@ -179,11 +179,7 @@ impl Core {
             self.mark_dirty(region);
         }
         self.flush();
-        let next = self
-            .sessions
-            .values()
-            .filter_map(|slot| slot.session.poll_timeout())
-            .min();
+        let next = self.sessions.values().filter_map(|slot| slot.session.poll_timeout()).min();
         if let Some(at) = next {
             // A session that asks for a time already past is given the next millisecond, never a spin.
             self.arm(at.max(now + Micros::from_millis(1)));
@@ -206,17 +202,16 @@ impl Core {
             return;
         }
         for pid in self.node.inner().processes.lost() {
-            self.node
-                .process_ended(pid.local(), crate::ExitReason::Normal);
+            self.node.process_ended(pid.local(), crate::ExitReason::Normal);
         }
     }
 
     /// Shows registry and routes to the senders: the snapshot and the gates.
     fn publish_view(&mut self) {
-        self.node.inner().view.store(Arc::new(View {
-            registry: self.registry.clone(),
-            routes: self.routes.clone(),
-        }));
+        self.node
+            .inner()
+            .view
+            .store(Arc::new(View { registry: self.registry.clone(), routes: self.routes.clone() }));
         let me = self.region();
         let ids: Vec<RegionId> = self.registry.regions().map(|record| record.id).collect();
         for id in ids.into_iter().filter(|id| *id != me) {
@@ -240,11 +235,7 @@ impl Core {
                 .sessions
                 .get(&region)
                 .is_some_and(|slot| slot.session.stats().in_flight > 0 || !slot.stalled.is_empty());
-            if pending {
-                GateState::Open
-            } else {
-                GateState::NoRoute
-            }
+            if pending { GateState::Open } else { GateState::NoRoute }
         };
         gate.set_state(state);
     }
@@ -254,10 +245,7 @@ impl Core {
     }
 
     fn is_stopping(&self) -> bool {
-        self.node
-            .inner()
-            .stopped
-            .load(std::sync::atomic::Ordering::Acquire)
+        self.node.inner().stopped.load(std::sync::atomic::Ordering::Acquire)
     }
 
     fn own_cost(&self) -> LinkCost {

@@ -18,12 +18,7 @@ impl Core {
     pub(super) fn handle_outbound(&mut self, item: Outbound) {
         let item = match item {
             Outbound::Run(work) => return work(self),
-            Outbound::Ask {
-                region,
-                header,
-                body,
-                reply,
-            } => {
+            Outbound::Ask { region, header, body, reply } => {
                 let len = header.encoded_len(body.len());
                 self.node.inner().gates.get(region).release(len);
                 let left = Micros::from_millis(u64::from(header.deadline_ms));
@@ -33,14 +28,7 @@ impl Core {
                 if !self.sessions.contains_key(&region) {
                     self.session_with(region).session.set_watched(true);
                 }
-                Outbound::System {
-                    region,
-                    header: RecordHeader {
-                        correlation,
-                        ..header
-                    },
-                    body,
-                }
+                Outbound::System { region, header: RecordHeader { correlation, ..header }, body }
             }
             other => other,
         };
@@ -101,10 +89,7 @@ impl Core {
         let max = self.node.inner().max_message;
         tracing::warn!(%region, %error, "a record was refused by its session");
         if header.kind == RecordKind::Ask {
-            let error = AskError::TooLarge {
-                len: len as u64,
-                max: max as u64,
-            };
+            let error = AskError::TooLarge { len: len as u64, max: max as u64 };
             self.asks.settle(region, header.correlation, Err(error));
         } else {
             self.note_undelivered(region, header, DropReason::TooLarge);
@@ -191,13 +176,8 @@ impl Core {
                     break;
                 };
                 sent = true;
-                let mut hop = hop_header(
-                    FrameKind::Session,
-                    frame.class,
-                    me,
-                    region,
-                    frame.payload_len(),
-                );
+                let mut hop =
+                    hop_header(FrameKind::Session, frame.class, me, region, frame.payload_len());
                 hop.route = source_route;
                 // A refusal is as good as a loss on the way: the session sends it again.
                 if port.tx.send(hop, [frame.header, frame.records]).is_err() {
@@ -211,10 +191,7 @@ impl Core {
                 break;
             }
         }
-        let deadline = self
-            .sessions
-            .get(&region)
-            .and_then(|slot| slot.session.poll_timeout());
+        let deadline = self.sessions.get(&region).and_then(|slot| slot.session.poll_timeout());
         if let Some(at) = deadline {
             self.arm(at.max(now));
         }
@@ -226,10 +203,8 @@ impl Core {
 
     /// Acts on what a session has to say.
     pub(super) fn take_events(&mut self, region: RegionId) {
-        while let Some(event) = self
-            .sessions
-            .get_mut(&region)
-            .and_then(|slot| slot.session.poll_event())
+        while let Some(event) =
+            self.sessions.get_mut(&region).and_then(|slot| slot.session.poll_event())
         {
             match event {
                 SessionEvent::Deliver { records } => {
@@ -245,10 +220,9 @@ impl Core {
                     }
                 }
                 SessionEvent::DeliverLarge { header, body } => self.deliver(region, &header, body),
-                SessionEvent::Ended {
-                    reason,
-                    undelivered,
-                } => self.session_ended(region, &reason, &undelivered),
+                SessionEvent::Ended { reason, undelivered } => {
+                    self.session_ended(region, &reason, &undelivered)
+                }
                 SessionEvent::Acked { .. } | SessionEvent::Opened { .. } => {}
                 _ => {}
             }
@@ -294,10 +268,7 @@ impl Core {
             sink(Down {
                 monitor,
                 pid,
-                reason: ExitReason::Unreachable {
-                    silent_ms: silent.as_millis(),
-                    last_hop,
-                },
+                reason: ExitReason::Unreachable { silent_ms: silent.as_millis(), last_hop },
             });
         }
         self.update_gate(region);

@@ -33,13 +33,7 @@ impl Actor for Relay {
             ctx.stop();
             return;
         };
-        let run = run_link(
-            Rc::clone(&self.core),
-            self.peer,
-            self.serial,
-            writer,
-            reader,
-        );
+        let run = run_link(Rc::clone(&self.core), self.peer, self.serial, writer, reader);
         ctx.spawn(run.into_actor(self).map(|end, relay, ctx| {
             relay.core.borrow_mut().link_said(relay.peer, &end);
             ctx.stop();

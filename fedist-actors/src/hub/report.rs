@@ -14,9 +14,7 @@ impl Node {
     /// Fault injection for tests and demonstrations: the relay of the link to `peer` panics, as a
     /// defect in it would make it. Its supervisor opens the link again. False without such a link.
     pub async fn danger_crash_relay(&self, peer: RegionId) -> bool {
-        self.on_hub(move |core| core.crash_relay(peer))
-            .await
-            .unwrap_or(false)
+        self.on_hub(move |core| core.crash_relay(peer)).await.unwrap_or(false)
     }
 }
 
@@ -66,11 +64,8 @@ impl Core {
             .collect();
         sessions.sort_by_key(|session| session.peer);
         let me = self.region();
-        let mut counters: std::collections::BTreeMap<String, u64> = self
-            .counters
-            .iter()
-            .map(|(name, count)| ((*name).to_owned(), *count))
-            .collect();
+        let mut counters: std::collections::BTreeMap<String, u64> =
+            self.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         let gated: u64 = inner.gates.used().map(|(_, gate)| gate.accepted()).sum();
         counters.insert("messages_accepted".to_owned(), gated);
         NodeStatus {
@@ -110,9 +105,7 @@ impl Core {
                 .iter()
                 .map(|(to, route)| RouteStatus {
                     to,
-                    path: std::iter::once(me)
-                        .chain(route.hops.iter().copied())
-                        .collect(),
+                    path: std::iter::once(me).chain(route.hops.iter().copied()).collect(),
                     cost_ms: cost_ms(route.cost),
                 })
                 .collect(),
@@ -121,10 +114,7 @@ impl Core {
     }
 
     fn name_of(&self, region: RegionId) -> String {
-        self.registry
-            .get(region)
-            .map(|record| record.name.to_string())
-            .unwrap_or_default()
+        self.registry.get(region).map(|record| record.name.to_string()).unwrap_or_default()
     }
 }
 

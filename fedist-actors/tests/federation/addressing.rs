@@ -31,11 +31,7 @@ fn a_message_is_the_same_at_no_hop_one_hop_and_three_hops() {
             pid.do_send(sender, Note(4));
             pid.tell(sender, Note(5)).await.unwrap();
             addr.recipient::<Note>().do_send(Note(6));
-            assert_eq!(
-                addr.send(Notes).await.unwrap(),
-                [1, 2, 3, 4, 5, 6],
-                "target {target}"
-            );
+            assert_eq!(addr.send(Notes).await.unwrap(), [1, 2, 3, 4, 5, 6], "target {target}");
             assert_eq!(pid.send(sender, Notes).await.unwrap(), [1, 2, 3, 4, 5, 6]);
         }
         stop(&nodes).await;
@@ -50,25 +46,15 @@ fn every_refusal_has_its_name_its_counter_and_its_dead_letter() {
         let (here, there) = (&nodes[0], &nodes[2]);
         let pid = notebook(there);
         let nobody = RegionPid::new(there.region(), LocalId::new(99_999_999).unwrap());
-        assert_eq!(
-            nobody.send(here, Notes).await,
-            Err(AskError::NoActor(nobody))
-        );
+        assert_eq!(nobody.send(here, Notes).await, Err(AskError::NoActor(nobody)));
         assert!(matches!(
             pid.send(here, Unlisted).await,
             Err(AskError::UnknownType { name, version: 1, .. }) if name == "test.unlisted"
         ));
         let private = there.spawn(Notebook::default()).unwrap().pid();
-        assert_eq!(
-            private.send(here, Notes).await,
-            Err(AskError::Denied(private))
-        );
+        assert_eq!(private.send(here, Notes).await, Err(AskError::Denied(private)));
         let other = there.spawn(Notebook::default()).unwrap();
-        let other = there
-            .export(&other)
-            .handles::<Unlisted>()
-            .publish()
-            .unwrap();
+        let other = there.export(&other).handles::<Unlisted>().publish().unwrap();
         assert_eq!(other.send(here, Unlisted).await, Ok(7));
         assert_eq!(
             pid.send(here, Unlisted).await,
@@ -76,10 +62,7 @@ fn every_refusal_has_its_name_its_counter_and_its_dead_letter() {
             "known, but not listed"
         );
         let unknown = RegionPid::new(id(77), pid.local());
-        assert_eq!(
-            unknown.send(here, Notes).await,
-            Err(AskError::UnknownRegion(id(77)))
-        );
+        assert_eq!(unknown.send(here, Notes).await, Err(AskError::UnknownRegion(id(77))));
         assert!(matches!(
             unknown.try_send(here, Note(1)),
             Err(SendError::UnknownRegion(_, Note(1)))
@@ -87,10 +70,7 @@ fn every_refusal_has_its_name_its_counter_and_its_dead_letter() {
 
         nobody.do_send(here, Note(1));
         eventually("both sides count the tell to nobody", || async {
-            there
-                .dropped()
-                .get(&DropReason::NoActor)
-                .is_some_and(|count| *count >= 2)
+            there.dropped().get(&DropReason::NoActor).is_some_and(|count| *count >= 2)
                 && here.dropped().get(&DropReason::NoActor) == Some(&1)
         })
         .await;
@@ -112,20 +92,9 @@ fn a_message_of_100_mb_is_refused_and_one_of_8_mb_arrives() {
             Err(error) => panic!("{error}"),
         }
         let huge = pid.send(&nodes[0], Blob(vec![7; 100_000_000])).await;
-        assert!(
-            matches!(
-                huge,
-                Err(AskError::TooLarge {
-                    max: 16_777_216,
-                    ..
-                })
-            ),
-            "{huge:?}"
-        );
-        let large = pid
-            .send(&nodes[0], Blob(vec![7; 8_000_000]))
-            .deadline(Duration::from_secs(30))
-            .await;
+        assert!(matches!(huge, Err(AskError::TooLarge { max: 16_777_216, .. })), "{huge:?}");
+        let large =
+            pid.send(&nodes[0], Blob(vec![7; 8_000_000])).deadline(Duration::from_secs(30)).await;
         assert_eq!(large, Ok(8_000_000));
         assert_eq!(pid.send(&nodes[0], Notes).await.unwrap(), [0]);
         stop(&nodes).await;
@@ -163,11 +132,7 @@ fn addresses_travel_inside_messages_and_work_where_they_arrive() {
         let far = notebook(&nodes[0]);
         let near = notebook(&nodes[2]);
         let addr = nodes[2].spawn(Introduced).unwrap();
-        let pid = nodes[2]
-            .export(&addr)
-            .handles::<Introduce>()
-            .publish()
-            .unwrap();
+        let pid = nodes[2].export(&addr).handles::<Introduce>().publish().unwrap();
         for (target, number) in [(far, 5), (near, 6)] {
             let to = target.recipient::<Note>(&nodes[1]);
             pid.tell(&nodes[1], Introduce { to, number }).await.unwrap();
@@ -190,10 +155,7 @@ fn an_address_decoded_outside_of_a_node_says_so() {
         let pid = notebook(&nodes[0]);
         let bytes = rmp_serde::to_vec(&pid.recipient::<Note>(&nodes[0])).unwrap();
         let loose: RegionRecipient<Note> = rmp_serde::from_slice(&bytes).unwrap();
-        assert!(matches!(
-            loose.try_send(Note(1)),
-            Err(SendError::Unbound(Note(1)))
-        ));
+        assert!(matches!(loose.try_send(Note(1)), Err(SendError::Unbound(Note(1)))));
         loose.bind(&nodes[0]).try_send(Note(1)).unwrap();
         assert_eq!(pid.send(&nodes[0], Notes).await.unwrap(), [1]);
         stop(&nodes).await;
@@ -208,24 +170,15 @@ fn names_are_found_from_everywhere_and_die_with_their_actor() {
         let pid = notebook(&nodes[0]);
         assert_eq!(nodes[2].whereis("root/notes").await.unwrap(), pid);
         assert_eq!(nodes[2].whereis("1/notes").await.unwrap(), pid);
-        assert!(matches!(
-            nodes[2].whereis("root/other").await,
-            Err(LookupError::NotFound { .. })
-        ));
+        assert!(matches!(nodes[2].whereis("root/other").await, Err(LookupError::NotFound { .. })));
         assert!(matches!(
             nodes[2].whereis("mars/notes").await,
             Err(LookupError::UnknownRegion { .. })
         ));
-        assert!(matches!(
-            nodes[2].whereis("notes").await,
-            Err(LookupError::Malformed { .. })
-        ));
+        assert!(matches!(nodes[2].whereis("notes").await, Err(LookupError::Malformed { .. })));
         pid.tell(&nodes[2], Crash("the end".into())).await.unwrap();
         eventually("the name is free", || async {
-            matches!(
-                nodes[2].whereis("root/notes").await,
-                Err(LookupError::NotFound { .. })
-            )
+            matches!(nodes[2].whereis("root/notes").await, Err(LookupError::NotFound { .. }))
         })
         .await;
         stop(&nodes).await;
@@ -251,11 +204,7 @@ async fn a_plain_actix_actor_can_be_exported() {
     let net = MemoryNet::new(7);
     let nodes = chain(&net, 2).await;
     let plain = Plain.start();
-    let pid = nodes[1]
-        .export(&plain)
-        .handles::<Unlisted>()
-        .publish()
-        .unwrap();
+    let pid = nodes[1].export(&plain).handles::<Unlisted>().publish().unwrap();
     assert_eq!(pid.send(&nodes[0], Unlisted).await, Ok(42));
     stop(&nodes).await;
 }
@@ -317,9 +266,7 @@ fn many_actors_can_be_told_from_many_threads_and_none_is_lost() {
             })
             .collect();
         for sender in senders {
-            tokio::task::spawn_blocking(move || sender.join().unwrap())
-                .await
-                .unwrap();
+            tokio::task::spawn_blocking(move || sender.join().unwrap()).await.unwrap();
         }
         eventually("all have come", || async {
             pid.send(&nodes[0], Notes).await.unwrap().len() == 20_000
@@ -327,15 +274,9 @@ fn many_actors_can_be_told_from_many_threads_and_none_is_lost() {
         .await;
         let notes = pid.send(&nodes[0], Notes).await.unwrap();
         for thread in 0..4 {
-            let of_thread: Vec<u64> = notes
-                .iter()
-                .copied()
-                .filter(|n| n / 10_000 == thread)
-                .collect();
-            assert!(
-                of_thread.is_sorted(),
-                "each sender's messages stay in order"
-            );
+            let of_thread: Vec<u64> =
+                notes.iter().copied().filter(|n| n / 10_000 == thread).collect();
+            assert!(of_thread.is_sorted(), "each sender's messages stay in order");
             assert_eq!(of_thread.len(), 5_000);
         }
         stop(&nodes).await;

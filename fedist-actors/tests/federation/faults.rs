@@ -33,16 +33,11 @@ async fn send_numbered(from: &Node, to: RegionPid, count: u64, mut between: impl
 
 async fn arrives_in_order(from: &Node, to: RegionPid, count: u64) {
     eventually("everything has come", || async {
-        to.send(from, Notes)
-            .await
-            .is_ok_and(|notes| notes.len() as u64 >= count)
+        to.send(from, Notes).await.is_ok_and(|notes| notes.len() as u64 >= count)
     })
     .await;
     let notes = to.send(from, Notes).await.unwrap();
-    assert!(
-        notes.iter().copied().eq(0..count),
-        "lost, doubled or out of order"
-    );
+    assert!(notes.iter().copied().eq(0..count), "lost, doubled or out of order");
 }
 
 #[test]
@@ -58,11 +53,7 @@ fn frames_lost_on_every_link_are_sent_again() {
         send_numbered(&nodes[3], pid, 3_000, |_| {}).await;
         arrives_in_order(&nodes[3], pid, 3_000).await;
         let lossy = nodes[3].status().await.unwrap();
-        let session = lossy
-            .sessions
-            .iter()
-            .find(|session| session.peer == id(5))
-            .unwrap();
+        let session = lossy.sessions.iter().find(|session| session.peer == id(5)).unwrap();
         assert!(session.retransmitted > 0, "the loss was real");
         assert_eq!(
             session.accepted,
@@ -82,13 +73,7 @@ fn a_cut_in_the_middle_of_traffic_moves_it_to_another_route() {
         let mut cut = None;
         send_numbered(&nodes[3], pid, 4_000, |number| {
             if number == 2_000 {
-                let first = nodes[3]
-                    .view()
-                    .routes
-                    .get(id(5))
-                    .unwrap()
-                    .next_hop()
-                    .unwrap();
+                let first = nodes[3].view().routes.get(id(5)).unwrap().next_hop().unwrap();
                 net.isolate(first);
                 cut = Some(first);
             }
@@ -125,12 +110,7 @@ fn relays_that_panic_under_traffic_are_restarted_and_lose_nothing() {
         assert!(crashed > 0, "relays did crash");
         arrives_in_order(&nodes[3], pid, 4_000).await;
         let status = nodes[1].status().await.unwrap();
-        assert!(
-            status
-                .counters
-                .get("relays_panicked")
-                .is_some_and(|count| *count > 0)
-        );
+        assert!(status.counters.get("relays_panicked").is_some_and(|count| *count > 0));
         eventually("the links are back", || async {
             nodes[3].status().await.unwrap().links.len() == 2
         })
@@ -147,9 +127,7 @@ fn an_outage_shorter_than_the_session_timeout_loses_nothing() {
         let pid = notebook(&nodes[1]);
         pid.tell(&nodes[0], Note(0)).await.unwrap();
         eventually("the first has come", || async {
-            pid.send(&nodes[0], Notes)
-                .await
-                .is_ok_and(|notes| notes.len() == 1)
+            pid.send(&nodes[0], Notes).await.is_ok_and(|notes| notes.len() == 1)
         })
         .await;
         net.cut(id(1), id(2));
@@ -180,10 +158,7 @@ fn a_region_that_restarts_ends_its_old_session_and_starts_a_new_one() {
         let again = below(&net, 1, 2).boot(2).start().await.unwrap();
         let new = notebook(&again);
         eventually("the new life answers", || async {
-            new.send(&first, Notes)
-                .deadline(Duration::from_secs(1))
-                .await
-                .is_ok()
+            new.send(&first, Notes).deadline(Duration::from_secs(1)).await.is_ok()
         })
         .await;
         new.tell(&first, Note(2)).await.unwrap();
@@ -197,20 +172,11 @@ fn a_slow_actor_pauses_its_senders_and_nobody_else_and_loses_nothing() {
     run(async {
         let net = MemoryNet::new(35);
         let near = root(&net).start().await.unwrap();
-        let far = below(&net, 1, 2)
-            .mailbox_capacity(64)
-            .start()
-            .await
-            .unwrap();
+        let far = below(&net, 1, 2).mailbox_capacity(64).start().await.unwrap();
         let nodes = [near, far];
         routed(&nodes).await;
         let slow = nodes[1].spawn(Slow::default()).unwrap();
-        let slow = nodes[1]
-            .export(&slow)
-            .handles::<Note>()
-            .handles::<Notes>()
-            .publish()
-            .unwrap();
+        let slow = nodes[1].export(&slow).handles::<Note>().handles::<Notes>().publish().unwrap();
         let fast = notebook(&nodes[1]);
         let mut refused = 0;
         for number in 0..5_000 {
@@ -229,12 +195,7 @@ fn a_slow_actor_pauses_its_senders_and_nobody_else_and_loses_nothing() {
         let dropped = nodes[1].dropped();
         assert!(dropped.is_empty(), "{dropped:?}");
         let status = nodes[1].status().await.unwrap();
-        assert!(
-            status
-                .counters
-                .get("mailboxes_full")
-                .is_some_and(|count| *count > 0)
-        );
+        assert!(status.counters.get("mailboxes_full").is_some_and(|count| *count > 0));
         stop(&nodes).await;
     });
 }

@@ -15,38 +15,22 @@ fn every_region_learns_of_every_newcomer() {
         let nodes = chain(&net, 5).await;
         eventually("all copies are alike", || async {
             let newest = nodes[0].view().registry.version();
-            nodes
-                .iter()
-                .all(|node| node.view().registry.version() == newest)
+            nodes.iter().all(|node| node.view().registry.version() == newest)
         })
         .await;
         for node in &nodes {
             let view = node.view();
             assert_eq!(view.registry.len(), 5, "in region {}", node.region());
-            assert!(
-                view.registry
-                    .regions()
-                    .all(|record| record.status == Status::Live)
-            );
+            assert!(view.registry.regions().all(|record| record.status == Status::Live));
             assert_eq!(view.registry.version(), nodes[0].view().registry.version());
         }
         let view = nodes[4].view();
         let hierarchy = view.registry.hierarchy();
         assert_eq!(hierarchy.root(), Some(id(1)));
         assert_eq!(hierarchy.nearest_common_ancestor(id(5), id(3)), Some(id(3)));
-        let path: Vec<u16> = view
-            .routes
-            .get(id(1))
-            .unwrap()
-            .hops
-            .iter()
-            .map(|hop| hop.get())
-            .collect();
-        assert_eq!(
-            path,
-            [4, 3, 2, 1],
-            "links only to the parent, so the route is the chain"
-        );
+        let path: Vec<u16> =
+            view.routes.get(id(1)).unwrap().hops.iter().map(|hop| hop.get()).collect();
+        assert_eq!(path, [4, 3, 2, 1], "links only to the parent, so the route is the chain");
         stop(&nodes).await;
     });
 }
@@ -125,16 +109,9 @@ fn a_name_that_is_taken_is_refused_with_the_rule() {
 fn nobody_at_the_join_address_is_a_timeout_that_says_so() {
     run(async {
         let net = MemoryNet::new(12);
-        let lonely = below(&net, 1, 2)
-            .join_timeout(Duration::from_millis(500))
-            .start()
-            .await
-            .err()
-            .unwrap();
-        assert!(
-            matches!(lonely, StartError::JoinTimedOut { .. }),
-            "{lonely}"
-        );
+        let lonely =
+            below(&net, 1, 2).join_timeout(Duration::from_millis(500)).start().await.err().unwrap();
+        assert!(matches!(lonely, StartError::JoinTimedOut { .. }), "{lonely}");
     });
 }
 
@@ -160,10 +137,7 @@ fn a_region_that_was_live_starts_alone_from_its_own_copy() {
         pid.tell(&alone, Note(1)).await.unwrap();
         assert_eq!(pid.send(&alone, Notes).await.unwrap(), [1]);
         let elsewhere = fedist_registry::RegionPid::new(id(1), pid.local());
-        assert!(matches!(
-            elsewhere.try_send(&alone, Note(1)),
-            Err(SendError::NoRoute(..))
-        ));
+        assert!(matches!(elsewhere.try_send(&alone, Note(1)), Err(SendError::NoRoute(..))));
         stop(&[alone]).await;
     });
 }
@@ -172,27 +146,13 @@ fn a_region_that_was_live_starts_alone_from_its_own_copy() {
 fn settings_that_contradict_each_other_are_named() {
     run(async {
         let net = MemoryNet::new(13);
-        let orphan = Node::builder(id(2))
-            .parent(id(1))
-            .memory(net.port(id(2)))
-            .start()
-            .await;
+        let orphan = Node::builder(id(2)).parent(id(1)).memory(net.port(id(2))).start().await;
         assert!(orphan.err().unwrap().to_string().contains("join (missing)"));
         let own = Node::builder(id(2)).parent(id(2)).join("x:1").start().await;
         assert!(own.err().unwrap().to_string().contains("its own parent"));
         let nowhere = Node::builder(id(1)).start().await;
-        assert!(
-            nowhere
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("data_dir (missing)")
-        );
-        let name = Node::builder(id(1))
-            .name("No Good")
-            .memory(net.port(id(1)))
-            .start()
-            .await;
+        assert!(nowhere.err().unwrap().to_string().contains("data_dir (missing)"));
+        let name = Node::builder(id(1)).name("No Good").memory(net.port(id(1))).start().await;
         assert!(name.is_err());
     });
 }

@@ -48,20 +48,13 @@ fn a_panic_becomes_one_down_at_every_distance() {
             let pid = notebook(&nodes[target]);
             let nobody = RegionPid::new(pid.region(), LocalId::new(77_777_777).unwrap());
             let seen = Seen::default();
-            let watcher = Watcher {
-                targets: vec![pid, nobody, pid],
-                seen: Arc::clone(&seen),
-            };
+            let watcher = Watcher { targets: vec![pid, nobody, pid], seen: Arc::clone(&seen) };
             nodes[0].spawn(watcher).unwrap();
             eventually("the monitor of nobody fires", || async {
-                seen.lock()
-                    .unwrap()
-                    .contains(&(nobody, ExitReason::NoActor))
+                seen.lock().unwrap().contains(&(nobody, ExitReason::NoActor))
             })
             .await;
-            pid.tell(&nodes[0], Crash("as planned".into()))
-                .await
-                .unwrap();
+            pid.tell(&nodes[0], Crash("as planned".into())).await.unwrap();
             eventually("both monitors of the notebook fire", || async {
                 seen.lock().unwrap().len() == 3
             })
@@ -70,10 +63,7 @@ fn a_panic_becomes_one_down_at_every_distance() {
             assert_eq!(seen.lock().unwrap()[1..], [panicked.clone(), panicked]);
             assert!(
                 nodes[0]
-                    .ping(
-                        fedist_actors::PingTarget::Actor(pid),
-                        Duration::from_secs(5)
-                    )
+                    .ping(fedist_actors::PingTarget::Actor(pid), Duration::from_secs(5))
                     .await
                     .is_ok_and(|pong| !pong.echo.alive)
             );
@@ -88,40 +78,22 @@ fn a_region_that_is_cut_off_gives_unreachable_once_and_the_other_actors_go_on() 
         let net = MemoryNet::new(21);
         let timeout = Duration::from_millis(1_500);
         let near = root(&net).session_timeout(timeout).start().await.unwrap();
-        let far = below(&net, 1, 2)
-            .session_timeout(timeout)
-            .start()
-            .await
-            .unwrap();
+        let far = below(&net, 1, 2).session_timeout(timeout).start().await.unwrap();
         let nodes = [near, far];
         routed(&nodes).await;
         let pid = notebook(&nodes[1]);
         let seen = Seen::default();
-        nodes[0]
-            .spawn(Watcher {
-                targets: vec![pid],
-                seen: Arc::clone(&seen),
-            })
-            .unwrap();
+        nodes[0].spawn(Watcher { targets: vec![pid], seen: Arc::clone(&seen) }).unwrap();
         pid.tell(&nodes[0], Note(1)).await.unwrap();
         assert_eq!(pid.send(&nodes[0], Notes).await.unwrap(), [1]);
         net.cut(id(1), id(2));
-        eventually("the region is given up", || async {
-            seen.lock().unwrap().len() == 1
-        })
-        .await;
-        assert!(matches!(
-            seen.lock().unwrap()[0].1,
-            ExitReason::Unreachable { .. }
-        ));
+        eventually("the region is given up", || async { seen.lock().unwrap().len() == 1 }).await;
+        assert!(matches!(seen.lock().unwrap()[0].1, ExitReason::Unreachable { .. }));
         // Each side goes on alone (C20).
         assert_eq!(pid.send(&nodes[1], Notes).await.unwrap(), [1]);
         net.heal(id(1), id(2));
         eventually("the regions talk again", || async {
-            pid.send(&nodes[0], Notes)
-                .deadline(Duration::from_millis(500))
-                .await
-                .is_ok()
+            pid.send(&nodes[0], Notes).deadline(Duration::from_millis(500)).await.is_ok()
         })
         .await;
         assert_eq!(seen.lock().unwrap().len(), 1, "a monitor fires once");
@@ -136,18 +108,10 @@ fn a_node_that_stops_says_shutdown_for_its_actors() {
         let nodes = chain(&net, 2).await;
         let pid = notebook(&nodes[1]);
         let seen = Seen::default();
-        nodes[0]
-            .spawn(Watcher {
-                targets: vec![pid],
-                seen: Arc::clone(&seen),
-            })
-            .unwrap();
+        nodes[0].spawn(Watcher { targets: vec![pid], seen: Arc::clone(&seen) }).unwrap();
         assert_eq!(pid.send(&nodes[0], Notes).await.unwrap(), [] as [u64; 0]);
         nodes[1].stop().await;
-        eventually("the end is told", || async {
-            !seen.lock().unwrap().is_empty()
-        })
-        .await;
+        eventually("the end is told", || async { !seen.lock().unwrap().is_empty() }).await;
         assert_eq!(*seen.lock().unwrap(), [(pid, ExitReason::Shutdown)]);
         stop(&nodes).await;
     });
@@ -159,11 +123,7 @@ fn a_supervisor_builds_a_crashed_child_anew_under_its_old_name() {
         let net = MemoryNet::new(23);
         let nodes = chain(&net, 2).await;
         let spec = exported_child("notes", Notebook::default, |export| {
-            export
-                .handles::<Note>()
-                .handles::<Notes>()
-                .handles::<Crash>()
-                .name("notes")
+            export.handles::<Note>().handles::<Notes>().handles::<Crash>().name("notes")
         });
         let supervisor = Supervisor::one_for_one()
             .intensity(10, Duration::from_secs(5))
@@ -181,11 +141,7 @@ fn a_supervisor_builds_a_crashed_child_anew_under_its_old_name() {
             .await;
             let pid = found.get().unwrap();
             pid.tell(&nodes[0], Note(round)).await.unwrap();
-            assert_eq!(
-                pid.send(&nodes[0], Notes).await.unwrap(),
-                [round],
-                "no state is left over"
-            );
+            assert_eq!(pid.send(&nodes[0], Notes).await.unwrap(), [round], "no state is left over");
             pid.tell(&nodes[0], Crash("again".into())).await.unwrap();
             pids.push(pid);
         }
@@ -217,15 +173,9 @@ fn a_supervisor_gives_up_when_its_intensity_is_reached() {
             .unwrap();
         let seen = Seen::default();
         nodes[0]
-            .spawn(Watcher {
-                targets: vec![supervisor.pid()],
-                seen: Arc::clone(&seen),
-            })
+            .spawn(Watcher { targets: vec![supervisor.pid()], seen: Arc::clone(&seen) })
             .unwrap();
-        eventually("the supervisor ends", || async {
-            !seen.lock().unwrap().is_empty()
-        })
-        .await;
+        eventually("the supervisor ends", || async { !seen.lock().unwrap().is_empty() }).await;
         let seen = seen.lock().unwrap();
         assert!(
             matches!(&seen[0].1, ExitReason::Panicked(text) if text.contains("max restart intensity")),

@@ -14,14 +14,9 @@ pub(crate) fn id(number: u16) -> RegionId {
 
 /// Runs a test with a bound on its whole time, in a runtime of its own.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test)
-            .await
-            .expect("the test takes too long")
+        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test takes too long")
     })
 }
 
@@ -41,10 +36,7 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(
 
 /// The root, region 1.
 pub(crate) fn root(net: &MemoryNet) -> NodeBuilder {
-    Node::builder(id(1))
-        .name("root")
-        .memory(net.port(id(1)))
-        .nearest(0)
+    Node::builder(id(1)).name("root").memory(net.port(id(1))).nearest(0)
 }
 
 /// A region below `parent`, joining through it.

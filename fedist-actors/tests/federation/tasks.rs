@@ -48,12 +48,7 @@ fn tasks_give_results_errors_panics_and_refusals_by_name() {
     run(async {
         let net = MemoryNet::new(40);
         let root = root(&net).task(panics).task(double).start().await.unwrap();
-        let near = below(&net, 1, 2)
-            .task(panics)
-            .task(double)
-            .start()
-            .await
-            .unwrap();
+        let near = below(&net, 1, 2).task(panics).task(double).start().await.unwrap();
         let far = below(&net, 2, 3).task(panics).start().await.unwrap();
         let nodes = [root, near, far];
         routed(&nodes).await;
@@ -64,19 +59,9 @@ fn tasks_give_results_errors_panics_and_refusals_by_name() {
             assert_eq!(done.await_for(patience).await.unwrap(), Ok(42));
         }
         let overflow = tasks.at(id(2)).start(double, u64::MAX).await.unwrap();
-        assert_eq!(
-            overflow.await_for(patience).await.unwrap(),
-            Err("too large".to_owned())
-        );
-        let panic = tasks
-            .at(id(2))
-            .start(panics, "planned".into())
-            .await
-            .unwrap();
-        assert_eq!(
-            panic.await_for(patience).await,
-            Err(TaskError::Panicked("planned".into()))
-        );
+        assert_eq!(overflow.await_for(patience).await.unwrap(), Err("too large".to_owned()));
+        let panic = tasks.at(id(2)).start(panics, "planned".into()).await.unwrap();
+        assert_eq!(panic.await_for(patience).await, Err(TaskError::Panicked("planned".into())));
         let moved = tasks
             .supervised(panics, "planned".into(), [id(2), id(3), id(1)], patience)
             .await
@@ -91,10 +76,7 @@ fn tasks_give_results_errors_panics_and_refusals_by_name() {
                 available: vec!["test.panics 1".into()],
             })
         );
-        assert!(matches!(
-            tasks.at(id(9)).start(unlisted, ()).await.err(),
-            Some(TaskError::Ask(_))
-        ));
+        assert!(matches!(tasks.at(id(9)).start(unlisted, ()).await.err(), Some(TaskError::Ask(_))));
         stop(&nodes).await;
     });
 }
@@ -133,12 +115,7 @@ fn a_task_ends_with_its_handle_its_caller_and_its_callers_region() {
         let timeout = Duration::from_millis(1_500);
         let nodes = [
             root(&net).session_timeout(timeout).start().await.unwrap(),
-            below(&net, 1, 2)
-                .session_timeout(timeout)
-                .task(endless)
-                .start()
-                .await
-                .unwrap(),
+            below(&net, 1, 2).session_timeout(timeout).task(endless).start().await.unwrap(),
         ];
         routed(&nodes).await;
         let ended = |count: u64| eventually_counts(&ENDED, count);
@@ -149,33 +126,20 @@ fn a_task_ends_with_its_handle_its_caller_and_its_callers_region() {
         drop(handle);
         ended(1).await;
         eventually("the pid is gone", || async {
-            let pong = nodes[0]
-                .ping(PingTarget::Actor(pid), Duration::from_secs(5))
-                .await
-                .unwrap();
+            let pong = nodes[0].ping(PingTarget::Actor(pid), Duration::from_secs(5)).await.unwrap();
             !pong.echo.alive
         })
         .await;
 
         let late = nodes[0].tasks().at(id(2)).start(endless, ()).await.unwrap();
         let timed_out = late.await_for(Duration::from_millis(50)).await;
-        assert_eq!(
-            timed_out,
-            Err(TaskError::Timeout(Duration::from_millis(50)))
-        );
+        assert_eq!(timed_out, Err(TaskError::Timeout(Duration::from_millis(50))));
         ended(2).await;
 
         let caller = nodes[0].spawn(Caller { region: id(2) }).unwrap();
-        let caller = nodes[0]
-            .export(&caller)
-            .handles::<Crash>()
-            .publish()
-            .unwrap();
+        let caller = nodes[0].export(&caller).handles::<Crash>().publish().unwrap();
         eventually_counts(&STARTED, 3).await;
-        caller
-            .tell(&nodes[0], Crash("the caller ends".into()))
-            .await
-            .unwrap();
+        caller.tell(&nodes[0], Crash("the caller ends".into())).await.unwrap();
         ended(3).await;
 
         let _kept = nodes[0].tasks().at(id(2)).start(endless, ()).await.unwrap();
@@ -187,8 +151,5 @@ fn a_task_ends_with_its_handle_its_caller_and_its_callers_region() {
 }
 
 async fn eventually_counts(counter: &AtomicU64, count: u64) {
-    eventually("the counter", || async {
-        counter.load(Ordering::SeqCst) == count
-    })
-    .await;
+    eventually("the counter", || async { counter.load(Ordering::SeqCst) == count }).await;
 }

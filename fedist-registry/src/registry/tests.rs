@@ -22,16 +22,8 @@ fn record(id: u16, parent: Option<u16>) -> RegionRecord {
 /// 1 is the root; 2 and 3 are hubs; 4 is below 2, 5 below 3. All live.
 fn federation() -> Registry {
     let mut registry = Registry::new();
-    for (id, parent) in [
-        (1, None),
-        (2, Some(1)),
-        (3, Some(1)),
-        (4, Some(2)),
-        (5, Some(3)),
-    ] {
-        registry
-            .propose(1, Change::Join(record(id, parent)))
-            .unwrap();
+    for (id, parent) in [(1, None), (2, Some(1)), (3, Some(1)), (4, Some(2)), (5, Some(3))] {
+        registry.propose(1, Change::Join(record(id, parent))).unwrap();
         registry.propose(1, Change::Live(region(id))).unwrap();
     }
     registry
@@ -40,11 +32,7 @@ fn federation() -> Registry {
 fn refusal(registry: &Registry, change: Change) -> RegistryError {
     let mut copy = registry.clone();
     let error = copy.propose(1, change).unwrap_err();
-    assert_eq!(
-        copy.version(),
-        registry.version(),
-        "a refused change leaves no trace"
-    );
+    assert_eq!(copy.version(), registry.version(), "a refused change leaves no trace");
     assert!(copy.regions().eq(registry.regions()));
     error
 }
@@ -52,10 +40,7 @@ fn refusal(registry: &Registry, change: Change) -> RegistryError {
 #[test]
 fn a_newcomer_is_joining_until_it_is_live() {
     let mut registry = federation();
-    let eager = RegionRecord {
-        status: Status::Live,
-        ..record(6, Some(2))
-    };
+    let eager = RegionRecord { status: Status::Live, ..record(6, Some(2)) };
     let entry = registry.propose(1, Change::Join(eager)).unwrap();
     assert_eq!(entry.change, Change::Join(record(6, Some(2))));
     assert_eq!(
@@ -73,22 +58,11 @@ fn a_newcomer_is_joining_until_it_is_live() {
 fn the_same_number_with_another_key_is_a_conflict() {
     let error = refusal(
         &federation(),
-        Change::Join(RegionRecord {
-            key_hash: KeyHash([99; 32]),
-            ..record(4, Some(2))
-        }),
+        Change::Join(RegionRecord { key_hash: KeyHash([99; 32]), ..record(4, Some(2)) }),
     );
-    assert_eq!(
-        error,
-        RegistryError::IdConflict {
-            id: region(4),
-            held_by: "r4".parse().unwrap()
-        }
-    );
+    assert_eq!(error, RegistryError::IdConflict { id: region(4), held_by: "r4".parse().unwrap() });
     assert!(
-        error
-            .to_string()
-            .starts_with("region id 4 is held by region 'r4' with another key;"),
+        error.to_string().starts_with("region id 4 is held by region 'r4' with another key;"),
         "{error}"
     );
 }
@@ -111,11 +85,7 @@ fn joining_again_with_the_same_key_is_no_change_or_an_update() {
     let held = registry.get(region(4)).unwrap();
     assert_eq!(
         (held.addresses.as_slice(), held.parent, held.status),
-        (
-            &["10.0.0.9:1".to_string()][..],
-            Some(region(3)),
-            Status::Live
-        )
+        (&["10.0.0.9:1".to_string()][..], Some(region(3)), Status::Live)
     );
     assert_eq!(
         refusal(&registry, Change::Live(region(4))),
@@ -126,13 +96,8 @@ fn joining_again_with_the_same_key_is_no_change_or_an_update() {
 #[test]
 fn a_region_that_crashed_while_joining_starts_over_and_becomes_live() {
     let mut registry = federation();
-    registry
-        .propose(1, Change::Join(record(6, Some(2))))
-        .unwrap();
-    let again = RegionRecord {
-        addresses: vec!["10.0.0.9:1".into()],
-        ..record(6, Some(2))
-    };
+    registry.propose(1, Change::Join(record(6, Some(2)))).unwrap();
+    let again = RegionRecord { addresses: vec!["10.0.0.9:1".into()], ..record(6, Some(2)) };
     registry.propose(1, Change::Join(again)).unwrap();
     assert!(!registry.is_live(region(6)));
     registry.propose(1, Change::Live(region(6))).unwrap();
@@ -145,10 +110,7 @@ fn a_new_name_with_the_same_key_frees_the_old_one_and_keeps_the_status() {
     registry
         .propose(
             1,
-            Change::Join(RegionRecord {
-                name: "renamed".parse().unwrap(),
-                ..record(4, Some(2))
-            }),
+            Change::Join(RegionRecord { name: "renamed".parse().unwrap(), ..record(4, Some(2)) }),
         )
         .unwrap();
     assert!(registry.is_live(region(4)));
@@ -159,16 +121,10 @@ fn a_new_name_with_the_same_key_frees_the_old_one_and_keeps_the_status() {
 #[test]
 fn a_taken_name_is_refused_until_its_region_left() {
     let mut registry = federation();
-    let wants = RegionRecord {
-        name: "r4".parse().unwrap(),
-        ..record(6, Some(1))
-    };
+    let wants = RegionRecord { name: "r4".parse().unwrap(), ..record(6, Some(1)) };
     assert_eq!(
         refusal(&registry, Change::Join(wants.clone())),
-        RegistryError::NameTaken {
-            name: "r4".parse().unwrap(),
-            by: region(4)
-        }
+        RegistryError::NameTaken { name: "r4".parse().unwrap(), by: region(4) }
     );
     registry.propose(1, Change::Leave(region(4))).unwrap();
     registry.propose(1, Change::Join(wants)).unwrap();
@@ -189,36 +145,18 @@ fn a_tombstone_keeps_its_number_for_its_key() {
     assert_eq!(
         refusal(
             &registry,
-            Change::Join(RegionRecord {
-                key_hash: KeyHash([99; 32]),
-                ..record(4, Some(2))
-            })
+            Change::Join(RegionRecord { key_hash: KeyHash([99; 32]), ..record(4, Some(2)) })
         ),
         RegistryError::Left { id }
     );
-    assert_eq!(
-        refusal(&registry, Change::Live(id)),
-        RegistryError::NotJoining { id }
-    );
-    assert_eq!(
-        refusal(&registry, Change::Leave(id)),
-        RegistryError::NoChange { id }
-    );
-    assert_eq!(
-        refusal(&registry, Change::Join(record(6, Some(4)))),
-        RegistryError::Left { id }
-    );
-    let update = Change::Update {
-        id,
-        addresses: vec![],
-        parent: Some(region(1)),
-        coordinates: None,
-    };
+    assert_eq!(refusal(&registry, Change::Live(id)), RegistryError::NotJoining { id });
+    assert_eq!(refusal(&registry, Change::Leave(id)), RegistryError::NoChange { id });
+    assert_eq!(refusal(&registry, Change::Join(record(6, Some(4)))), RegistryError::Left { id });
+    let update =
+        Change::Update { id, addresses: vec![], parent: Some(region(1)), coordinates: None };
     assert_eq!(refusal(&registry, update), RegistryError::Left { id });
 
-    registry
-        .propose(1, Change::Join(record(4, Some(2))))
-        .unwrap();
+    registry.propose(1, Change::Join(record(4, Some(2)))).unwrap();
     assert_eq!(registry.get(id).unwrap().status, Status::Joining);
 }
 
@@ -233,10 +171,7 @@ fn the_hierarchy_stays_one_tree() {
     };
     assert_eq!(
         refusal(&registry, Change::Join(record(6, None))),
-        RegistryError::SecondRoot {
-            id: region(6),
-            root: region(1)
-        }
+        RegistryError::SecondRoot { id: region(6), root: region(1) }
     );
     assert_eq!(
         refusal(&registry, Change::Join(record(6, Some(77)))),
@@ -244,38 +179,23 @@ fn the_hierarchy_stays_one_tree() {
     );
     assert_eq!(
         refusal(&registry, Change::Join(record(6, Some(6)))),
-        RegistryError::ParentLoop {
-            id: region(6),
-            parent: region(6)
-        }
+        RegistryError::ParentLoop { id: region(6), parent: region(6) }
     );
     assert_eq!(
         refusal(&registry, update(2, Some(4))),
-        RegistryError::ParentLoop {
-            id: region(2),
-            parent: region(4)
-        }
+        RegistryError::ParentLoop { id: region(2), parent: region(4) }
     );
     assert_eq!(
         refusal(&registry, update(1, Some(5))),
-        RegistryError::ParentLoop {
-            id: region(1),
-            parent: region(5)
-        }
+        RegistryError::ParentLoop { id: region(1), parent: region(5) }
     );
     assert_eq!(
         refusal(&registry, update(2, None)),
-        RegistryError::SecondRoot {
-            id: region(2),
-            root: region(1)
-        }
+        RegistryError::SecondRoot { id: region(2), root: region(1) }
     );
     assert_eq!(
         refusal(&registry, Change::Leave(region(2))),
-        RegistryError::HasChildren {
-            id: region(2),
-            child: region(4)
-        }
+        RegistryError::HasChildren { id: region(2), child: region(4) }
     );
 }
 
@@ -283,57 +203,32 @@ fn the_hierarchy_stays_one_tree() {
 fn unknown_regions_and_bad_fields_are_refused() {
     let registry = federation();
     let id = region(9);
-    assert_eq!(
-        refusal(&registry, Change::Live(id)),
-        RegistryError::UnknownRegion { id }
-    );
-    assert_eq!(
-        refusal(&registry, Change::Leave(id)),
-        RegistryError::UnknownRegion { id }
-    );
-    let with = |addresses: Vec<String>| {
-        Change::Join(RegionRecord {
-            addresses,
-            ..record(6, Some(1))
-        })
-    };
+    assert_eq!(refusal(&registry, Change::Live(id)), RegistryError::UnknownRegion { id });
+    assert_eq!(refusal(&registry, Change::Leave(id)), RegistryError::UnknownRegion { id });
+    let with =
+        |addresses: Vec<String>| Change::Join(RegionRecord { addresses, ..record(6, Some(1)) });
     assert_eq!(
         refusal(&registry, with(vec!["a:1".into(); 9])),
         RegistryError::TooManyAddresses { count: 9 }
     );
     for bad in ["", "a b:1", "a:1\n", "ä:1", &"x".repeat(256)] {
         assert!(
-            matches!(
-                refusal(&registry, with(vec![bad.into()])),
-                RegistryError::BadAddress { .. }
-            ),
+            matches!(refusal(&registry, with(vec![bad.into()])), RegistryError::BadAddress { .. }),
             "{bad:?}"
         );
     }
     let off = RegionRecord {
-        coordinates: Some(Coordinates {
-            lat: f64::NAN,
-            lon: 0.0,
-        }),
+        coordinates: Some(Coordinates { lat: f64::NAN, lon: 0.0 }),
         ..record(6, Some(1))
     };
-    assert_eq!(
-        refusal(&registry, Change::Join(off)),
-        RegistryError::BadCoordinates
-    );
-    assert!(
-        federation()
-            .propose(1, with(vec!["x".repeat(255); 8]))
-            .is_ok()
-    );
+    assert_eq!(refusal(&registry, Change::Join(off)), RegistryError::BadCoordinates);
+    assert!(federation().propose(1, with(vec!["x".repeat(255); 8])).is_ok());
 }
 
 #[test]
 fn an_old_term_writes_nothing() {
     let mut registry = federation();
-    registry
-        .propose(3, Change::Join(record(6, Some(1))))
-        .unwrap();
+    registry.propose(3, Change::Join(record(6, Some(1)))).unwrap();
     assert_eq!(
         registry.propose(2, Change::Live(region(6))),
         Err(RegistryError::StaleTerm { have: 3, got: 2 })
@@ -345,10 +240,7 @@ fn an_old_term_writes_nothing() {
         prev: head.hash,
         change: Change::Live(region(6)),
     };
-    assert_eq!(
-        registry.apply(stale),
-        Err(ApplyError::StaleTerm { have: 3, got: 2 })
-    );
+    assert_eq!(registry.apply(stale), Err(ApplyError::StaleTerm { have: 3, got: 2 }));
 }
 
 #[test]
@@ -356,55 +248,23 @@ fn a_replica_refuses_gaps_forks_and_rule_breakers_and_stays_as_it_was() {
     let master = federation();
     let mut replica = Registry::from_log(master.log()[..4].to_vec()).unwrap();
     let before = replica.version();
-    assert_eq!(
-        replica.apply(master.log()[5].clone()),
-        Err(ApplyError::Gap { have: 4, got: 6 })
-    );
+    assert_eq!(replica.apply(master.log()[5].clone()), Err(ApplyError::Gap { have: 4, got: 6 }));
 
-    let forked = LogEntry {
-        prev: [9; 32],
-        ..master.log()[4].clone()
-    };
-    assert_eq!(
-        replica.apply(forked),
-        Err(ApplyError::HashMismatch { index: 5 })
-    );
-    let rewritten = LogEntry {
-        change: Change::Leave(region(2)),
-        ..master.log()[2].clone()
-    };
-    assert_eq!(
-        replica.apply(rewritten),
-        Err(ApplyError::HashMismatch { index: 3 })
-    );
-    let zero = LogEntry {
-        index: 0,
-        ..master.log()[2].clone()
-    };
-    assert_eq!(
-        replica.apply(zero),
-        Err(ApplyError::HashMismatch { index: 0 })
-    );
+    let forked = LogEntry { prev: [9; 32], ..master.log()[4].clone() };
+    assert_eq!(replica.apply(forked), Err(ApplyError::HashMismatch { index: 5 }));
+    let rewritten = LogEntry { change: Change::Leave(region(2)), ..master.log()[2].clone() };
+    assert_eq!(replica.apply(rewritten), Err(ApplyError::HashMismatch { index: 3 }));
+    let zero = LogEntry { index: 0, ..master.log()[2].clone() };
+    assert_eq!(replica.apply(zero), Err(ApplyError::HashMismatch { index: 0 }));
 
-    let rogue = LogEntry {
-        term: 1,
-        index: 5,
-        prev: before.hash,
-        change: Change::Live(region(50)),
-    };
+    let rogue = LogEntry { term: 1, index: 5, prev: before.hash, change: Change::Live(region(50)) };
     assert_eq!(
         replica.apply(rogue),
-        Err(ApplyError::Rule(RegistryError::UnknownRegion {
-            id: region(50)
-        }))
+        Err(ApplyError::Rule(RegistryError::UnknownRegion { id: region(50) }))
     );
     assert_eq!(replica.version(), before);
 
-    assert_eq!(
-        replica.apply(master.log()[1].clone()),
-        Ok(()),
-        "an entry that is held is no error"
-    );
+    assert_eq!(replica.apply(master.log()[1].clone()), Ok(()), "an entry that is held is no error");
     assert_eq!(replica.version(), before);
 }
 
@@ -412,34 +272,12 @@ fn a_replica_refuses_gaps_forks_and_rule_breakers_and_stays_as_it_was() {
 fn pulling_finds_what_is_missing_and_what_diverged() {
     let master = federation();
     let replica = Registry::from_log(master.log()[..4].to_vec()).unwrap();
-    assert_eq!(
-        master.missing_for(Version::EMPTY),
-        Pull::Entries(master.log())
-    );
-    assert_eq!(
-        master.missing_for(replica.version()),
-        Pull::Entries(&master.log()[4..])
-    );
+    assert_eq!(master.missing_for(Version::EMPTY), Pull::Entries(master.log()));
+    assert_eq!(master.missing_for(replica.version()), Pull::Entries(&master.log()[4..]));
     assert_eq!(master.missing_for(master.version()), Pull::UpToDate);
-    assert_eq!(
-        replica.missing_for(master.version()),
-        Pull::UpToDate,
-        "the asker is ahead"
-    );
-    assert_eq!(
-        master.missing_for(Version {
-            index: 4,
-            hash: [9; 32]
-        }),
-        Pull::Diverged
-    );
-    assert_eq!(
-        master.missing_for(Version {
-            index: 0,
-            hash: [9; 32]
-        }),
-        Pull::Diverged
-    );
+    assert_eq!(replica.missing_for(master.version()), Pull::UpToDate, "the asker is ahead");
+    assert_eq!(master.missing_for(Version { index: 4, hash: [9; 32] }), Pull::Diverged);
+    assert_eq!(master.missing_for(Version { index: 0, hash: [9; 32] }), Pull::Diverged);
     assert_eq!(master.entries_after(4, 2), &master.log()[4..6]);
     assert!(master.entries_after(u64::MAX, 2).is_empty());
     assert!(master.agrees_with(replica.version()) && !replica.agrees_with(master.version()));
@@ -463,10 +301,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 
 /// The rules of the tree, said in another way than the code that keeps them.
 fn check_invariants(registry: &Registry) {
-    let staying: Vec<_> = registry
-        .regions()
-        .filter(|r| r.status != Status::Left)
-        .collect();
+    let staying: Vec<_> = registry.regions().filter(|r| r.status != Status::Left).collect();
     assert!(
         staying.iter().filter(|r| r.parent.is_none()).count() == usize::from(!staying.is_empty()),
         "one root"

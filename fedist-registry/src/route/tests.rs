@@ -17,27 +17,19 @@ fn ms(ms: u64) -> LinkCost {
 
 /// Links in both directions, in ms; relays cost nothing.
 fn mesh(links: &[(u16, u16, u64)]) -> LinkStateDb {
-    let links: Vec<_> = links
-        .iter()
-        .flat_map(|(a, b, cost)| [(*a, *b, ms(*cost)), (*b, *a, ms(*cost))])
-        .collect();
+    let links: Vec<_> =
+        links.iter().flat_map(|(a, b, cost)| [(*a, *b, ms(*cost)), (*b, *a, ms(*cost))]).collect();
     one_way(&links)
 }
 
 fn one_way(links: &[(u16, u16, LinkCost)]) -> LinkStateDb {
     let mut db = LinkStateDb::new();
-    let ids = links
-        .iter()
-        .flat_map(|(a, b, _)| [*a, *b])
-        .collect::<std::collections::BTreeSet<_>>();
+    let ids =
+        links.iter().flat_map(|(a, b, _)| [*a, *b]).collect::<std::collections::BTreeSet<_>>();
     for id in ids {
         let links = links.iter().filter(|link| link.0 == id);
-        let links = links
-            .map(|(_, to, cost)| LinkAdvert {
-                to: region(*to),
-                cost: *cost,
-            })
-            .collect();
+        let links =
+            links.map(|(_, to, cost)| LinkAdvert { to: region(*to), cost: *cost }).collect();
         db.apply(LinkState {
             region: region(id),
             seq: 1,
@@ -58,9 +50,7 @@ fn change(db: &mut LinkStateDb, id: u16, change: impl FnOnce(&mut LinkState)) {
 
 fn path(db: &LinkStateDb, from: u16, to: u16) -> Option<(Vec<RegionId>, LinkCost)> {
     let table = RouteTable::compute(region(from), db, None);
-    table
-        .get(region(to))
-        .map(|route| (route.hops.clone(), route.cost))
+    table.get(region(to)).map(|route| (route.hops.clone(), route.cost))
 }
 
 #[test]
@@ -85,16 +75,8 @@ fn a_suspect_is_not_passed_where_there_is_another_way() {
     assert_eq!(table.get(region(3)).unwrap().hops, regions(&[2, 3]));
     let around = table.clone().around(&db, &[region(2)]);
     assert_eq!(around.get(region(3)).unwrap().hops, regions(&[4, 3]));
-    assert_eq!(
-        around.get(region(2)),
-        table.get(region(2)),
-        "itself is still reached"
-    );
-    assert_eq!(
-        around.get(region(5)),
-        table.get(region(5)),
-        "no other way: better than none"
-    );
+    assert_eq!(around.get(region(2)), table.get(region(2)), "itself is still reached");
+    assert_eq!(around.get(region(5)), table.get(region(5)), "no other way: better than none");
     assert_eq!(table.clone().around(&db, &[]), table);
 }
 
@@ -114,11 +96,7 @@ fn a_region_without_transit_is_reached_and_not_passed() {
     change(&mut db, 3, |state| state.no_transit = true);
     assert_eq!(path(&db, 1, 2), Some((regions(&[2]), ms(100))));
     assert_eq!(path(&db, 1, 3), Some((regions(&[3]), ms(10))));
-    assert_eq!(
-        path(&db, 3, 2),
-        Some((regions(&[2]), ms(10))),
-        "it still sends its own"
-    );
+    assert_eq!(path(&db, 3, 2), Some((regions(&[2]), ms(10))), "it still sends its own");
 }
 
 #[test]
@@ -137,11 +115,7 @@ fn equal_costs_are_decided_by_hops_and_then_by_numbers() {
     let db = mesh(&[(1, 2, 10), (2, 4, 10), (1, 4, 20)]);
     assert_eq!(path(&db, 1, 4).unwrap().0, regions(&[4]));
     let free = mesh(&[(1, 2, 0), (2, 3, 0), (3, 1, 0), (3, 4, 0)]);
-    assert_eq!(
-        path(&free, 1, 4).unwrap().0,
-        regions(&[3, 4]),
-        "free links make no loops"
-    );
+    assert_eq!(path(&free, 1, 4).unwrap().0, regions(&[3, 4]), "free links make no loops");
 }
 
 #[test]
@@ -155,10 +129,7 @@ fn paths_longer_than_six_relays_are_not_offered_and_a_dearer_short_one_is() {
     let db = mesh(&ring);
     assert_eq!(path(&db, 1, 8).unwrap().1, ms(7));
     assert_eq!(path(&db, 1, 9), Some((regions(&[6, 7, 8, 9]), ms(503))));
-    assert_eq!(
-        path(&db, 1, 10),
-        Some((regions(&[6, 7, 8, 9, 10]), ms(504)))
-    );
+    assert_eq!(path(&db, 1, 10), Some((regions(&[6, 7, 8, 9, 10]), ms(504))));
 }
 
 #[test]
@@ -183,11 +154,7 @@ fn a_path_is_kept_until_another_is_cheaper_by_enough() {
         let route = new.get(region(4)).unwrap();
         assert_eq!(route.next_hop(), Some(region(via)), "{before:?} {after:?}");
         let cost = if via == 2 { after.0 } else { after.1 };
-        assert_eq!(
-            route.cost,
-            LinkCost::from_micros(cost),
-            "a kept path has its present cost"
-        );
+        assert_eq!(route.cost, LinkCost::from_micros(cost), "a kept path has its present cost");
         let changed = if via == 2 { vec![] } else { regions(&[4]) };
         assert_eq!(new.changed_from(&old), changed);
     };
@@ -232,22 +199,13 @@ fn the_spare_path_starts_with_another_link_and_a_detour_passes_none_of_the_avoid
     let db = mesh(&[(1, 2, 10), (2, 4, 10), (1, 3, 10), (3, 4, 50), (3, 2, 5)]);
     assert_eq!(path(&db, 1, 4).unwrap().0, regions(&[2, 4]));
     assert_eq!(
-        second_path(region(1), region(4), &db, region(2))
-            .unwrap()
-            .hops,
+        second_path(region(1), region(4), &db, region(2)).unwrap().hops,
         regions(&[3, 2, 4])
     );
-    assert_eq!(
-        detour(region(1), region(4), &db, &regions(&[2]))
-            .unwrap()
-            .hops,
-        regions(&[3, 4])
-    );
+    assert_eq!(detour(region(1), region(4), &db, &regions(&[2])).unwrap().hops, regions(&[3, 4]));
     assert_eq!(detour(region(1), region(4), &db, &regions(&[2, 3])), None);
     assert_eq!(
-        detour(region(1), region(2), &db, &regions(&[2]))
-            .unwrap()
-            .hops,
+        detour(region(1), region(2), &db, &regions(&[2])).unwrap().hops,
         regions(&[3, 2]),
         "its own link is dead"
     );
@@ -257,11 +215,8 @@ fn the_spare_path_starts_with_another_link_and_a_detour_passes_none_of_the_avoid
 fn any_mesh() -> impl Strategy<Value = LinkStateDb> {
     let link = (1_u16..10, 1_u16..10, 0_u32..40, 0_u8..10);
     let node = (0_u32..5, prop::bool::weighted(0.15));
-    (
-        prop::collection::vec(link, 0..40),
-        prop::collection::vec(node, 9),
-    )
-        .prop_map(|(links, nodes)| {
+    (prop::collection::vec(link, 0..40), prop::collection::vec(node, 9)).prop_map(
+        |(links, nodes)| {
             let mut db = LinkStateDb::new();
             for id in 1_u16..10 {
                 let (relay, no_transit) = nodes[usize::from(id) - 1];
@@ -286,18 +241,14 @@ fn any_mesh() -> impl Strategy<Value = LinkStateDb> {
                 });
             }
             db
-        })
+        },
+    )
 }
 
 fn edge(db: &LinkStateDb, from: u16, to: u16) -> Option<u64> {
     let says = |a: u16, b: u16| {
         let state = db.get(region(a))?;
-        state
-            .links
-            .iter()
-            .filter(|link| link.to == region(b))
-            .map(|link| link.cost.units())
-            .min()
+        state.links.iter().filter(|link| link.to == region(b)).map(|link| link.cost.units()).min()
     };
     says(to, from)?;
     (from != to).then_some(())?;
@@ -320,11 +271,7 @@ fn brute_force(
     if left == 0 || (at != origin && state.no_transit) {
         return None;
     }
-    let relay = if at == origin {
-        0
-    } else {
-        u64::from(state.relay.units())
-    };
+    let relay = if at == origin { 0 } else { u64::from(state.relay.units()) };
     let mut best = None;
     for next in 1..10 {
         if seen.contains(&next) {
@@ -346,17 +293,7 @@ fn brute_force(
 /// Floyd and Warshall, without a bound on hops. Every region in between charges its relay delay where the path leaves it.
 fn floyd_warshall(db: &LinkStateDb) -> Vec<Vec<Option<u64>>> {
     let mut cost: Vec<Vec<Option<u64>>> = (0..10)
-        .map(|a| {
-            (0..10)
-                .map(|b| {
-                    if a == 0 || b == 0 {
-                        None
-                    } else {
-                        edge(db, a, b)
-                    }
-                })
-                .collect()
-        })
+        .map(|a| (0..10).map(|b| if a == 0 || b == 0 { None } else { edge(db, a, b) }).collect())
         .collect();
     for via in 1..10 {
         let state = db.get(region(via as u16)).unwrap();

@@ -33,13 +33,7 @@ fn boots_and_blocks_go_on_where_they_were_after_each_reopening() {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.next_boot().unwrap(), round);
         let first = 256 + u64::from(round - 1) * ID_BLOCK_LEN;
-        assert_eq!(
-            store.reserve_block().unwrap(),
-            IdBlock {
-                first,
-                len: ID_BLOCK_LEN
-            }
-        );
+        assert_eq!(store.reserve_block().unwrap(), IdBlock { first, len: ID_BLOCK_LEN });
     }
 }
 
@@ -57,11 +51,7 @@ fn a_copy_taken_at_any_moment_never_gives_out_what_was_given_before_it() {
             match random.u8(0..3) {
                 0 => assert!(boots.insert(store.next_boot().unwrap())),
                 _ => assert!(
-                    given.insert(
-                        IdAllocator::new(Box::new(Arc::clone(&store)))
-                            .next()
-                            .unwrap()
-                    )
+                    given.insert(IdAllocator::new(Box::new(Arc::clone(&store))).next().unwrap())
                 ),
             }
         }
@@ -69,9 +59,7 @@ fn a_copy_taken_at_any_moment_never_gives_out_what_was_given_before_it() {
         std::fs::copy(&path, &copy).unwrap();
         let copy = Arc::new(Store::open(&copy).unwrap());
         for _ in 0..2 {
-            let id = IdAllocator::new(Box::new(Arc::clone(&copy)))
-                .next()
-                .unwrap();
+            let id = IdAllocator::new(Box::new(Arc::clone(&copy))).next().unwrap();
             assert!(!given.contains(&id), "{id} was given before the crash");
         }
         assert!(!boots.contains(&copy.next_boot().unwrap()));
@@ -84,10 +72,7 @@ fn a_second_opening_is_refused_while_the_first_lasts() {
     let path = dir.path().join("node.redb");
     let first = Store::open(&path).unwrap();
     let error = Store::open(&path).unwrap_err();
-    assert!(
-        matches!(&error, StoreError::InUse { path: named } if *named == path),
-        "{error}"
-    );
+    assert!(matches!(&error, StoreError::InUse { path: named } if *named == path), "{error}");
     drop(first);
     Store::open(&path).unwrap();
 }
@@ -110,12 +95,7 @@ fn a_store_serves_one_region_and_one_key() {
     assert!(
         matches!(error, StoreError::OtherRegion { holds, asked, .. } if holds == region(7) && asked == region(8))
     );
-    assert!(
-        error
-            .to_string()
-            .contains("belongs to region 7, not to region 8"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("belongs to region 7, not to region 8"), "{error}");
     let other = store.bind_region(region(7), KeyHash([2; 32])).unwrap_err();
     assert!(matches!(other, StoreError::OtherKey { .. }), "{other}");
 }
@@ -228,11 +208,8 @@ fn check_damaged_copies(dir: &Path, good: &[u8]) {
         } else {
             // Half of the flips in the header, where each bit steers.
             let header = random.bool();
-            let at = if header {
-                random.usize(0..320)
-            } else {
-                written[random.usize(0..written.len())]
-            };
+            let at =
+                if header { random.usize(0..320) } else { written[random.usize(0..written.len())] };
             bytes[at] ^= 1 << random.u8(0..8);
         }
         let damaged = dir.join("damaged.redb");
@@ -280,28 +257,9 @@ fn an_append_that_does_not_fit_adds_nothing() {
     let log = log_of(1..=6);
     store.append_log(&log[..3]).unwrap();
     let gap = store.append_log(&log[4..]).unwrap_err();
-    assert!(
-        matches!(
-            gap,
-            StoreError::LogMismatch {
-                held: 3,
-                index: 5,
-                ..
-            }
-        ),
-        "{gap}"
-    );
-    let fork = [
-        log[3].clone(),
-        LogEntry {
-            term: 9,
-            ..log[1].clone()
-        },
-    ];
-    assert!(matches!(
-        store.append_log(&fork),
-        Err(StoreError::LogMismatch { index: 2, .. })
-    ));
+    assert!(matches!(gap, StoreError::LogMismatch { held: 3, index: 5, .. }), "{gap}");
+    let fork = [log[3].clone(), LogEntry { term: 9, ..log[1].clone() }];
+    assert!(matches!(store.append_log(&fork), Err(StoreError::LogMismatch { index: 2, .. })));
     assert_eq!(store.load_log().unwrap(), log[..3]);
 }
 
@@ -326,31 +284,15 @@ fn boots_and_ids_end_and_never_wrap() {
     store
         .write(|txn| {
             let mut numbers = txn.open_table(NUMBERS).map_err(store.redb())?;
-            numbers
-                .insert(BOOT, u64::from(u32::MAX) - 1)
-                .map_err(store.redb())?;
-            numbers
-                .insert(NEXT_ID, (1 << 48) - 5)
-                .map_err(store.redb())?;
+            numbers.insert(BOOT, u64::from(u32::MAX) - 1).map_err(store.redb())?;
+            numbers.insert(NEXT_ID, (1 << 48) - 5).map_err(store.redb())?;
             Ok(())
         })
         .unwrap();
     assert_eq!(store.next_boot().unwrap(), u32::MAX);
-    assert_eq!(
-        store.reserve_block().unwrap(),
-        IdBlock {
-            first: (1 << 48) - 5,
-            len: 5
-        }
-    );
+    assert_eq!(store.reserve_block().unwrap(), IdBlock { first: (1 << 48) - 5, len: 5 });
     for _ in 0..2 {
-        assert!(matches!(
-            store.next_boot(),
-            Err(StoreError::BootsExhausted { .. })
-        ));
-        assert!(matches!(
-            store.reserve_block(),
-            Err(StoreError::IdsExhausted { .. })
-        ));
+        assert!(matches!(store.next_boot(), Err(StoreError::BootsExhausted { .. })));
+        assert!(matches!(store.reserve_block(), Err(StoreError::IdsExhausted { .. })));
     }
 }

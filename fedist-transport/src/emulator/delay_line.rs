@@ -83,16 +83,11 @@ impl DelayLine {
             wake: Condvar::new(),
         });
         let line = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("fedist-wan-line".into())
-            .spawn(move || {
-                ask_for_precise_wakes();
-                line.run();
-            })?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        let thread = thread::Builder::new().name("fedist-wan-line".into()).spawn(move || {
+            ask_for_precise_wakes();
+            line.run();
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     pub(crate) fn intake(&self) -> Intake {

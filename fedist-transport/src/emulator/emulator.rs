@@ -65,12 +65,10 @@ impl Emulator {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let receiving = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let receiver = thread::Builder::new()
-            .name("fedist-wan-recv".into())
-            .spawn(move || {
-                // An error is the end of the emulator too.
-                let _ = runtime.block_on(stopped);
-            })?;
+        let receiver = thread::Builder::new().name("fedist-wan-recv".into()).spawn(move || {
+            // An error is the end of the emulator too.
+            let _ = runtime.block_on(stopped);
+        })?;
         Ok(Self {
             seed,
             clock,
@@ -160,10 +158,7 @@ impl Emulator {
             Arc::new(DirectedLink {
                 from,
                 to,
-                course: Mutex::new(Course {
-                    shaper: Shaper::new(seed),
-                    meter: Meter::new(),
-                }),
+                course: Mutex::new(Course { shaper: Shaper::new(seed), meter: Meter::new() }),
             })
         });
         Arc::clone(link)

@@ -47,12 +47,7 @@ pub struct LatencyMatrix {
 impl LatencyMatrix {
     /// `rtt_ms` holds a cell for each pair, row by row.
     pub(crate) fn new(ids: Vec<String>, rtt_ms: Vec<Option<f64>>) -> Self {
-        Self {
-            places: vec![None; ids.len()],
-            ids,
-            rtt_ms,
-            preferred: &[],
-        }
+        Self { places: vec![None; ids.len()], ids, rtt_ms, preferred: &[] }
     }
 
     /// 32 AWS regions, complete: one-year medians of 2024/25 (source in `data/README.md`).
@@ -158,9 +153,7 @@ impl LatencyMatrix {
         while picked.len() < n {
             left.retain(|(_, i)| self.fits(*i, &picked));
             let next = left.iter().copied().min_by(|a, b| {
-                let farther = self
-                    .distance(b.1, &picked)
-                    .total_cmp(&self.distance(a.1, &picked));
+                let farther = self.distance(b.1, &picked).total_cmp(&self.distance(a.1, &picked));
                 a.0.cmp(&b.0).then(farther).then(a.1.cmp(&b.1))
             });
             let Some(next) = next else { break };
@@ -175,9 +168,7 @@ impl LatencyMatrix {
     }
 
     fn pairs_missing(&self, i: usize) -> usize {
-        (0..self.len())
-            .filter(|j| *j != i && self.one_way_ms(i, *j).is_none())
-            .count()
+        (0..self.len()).filter(|j| *j != i && self.one_way_ms(i, *j).is_none()).count()
     }
 
     fn distance(&self, i: usize, picked: &[usize]) -> f64 {
@@ -253,11 +244,7 @@ mod tests {
     }
 
     fn complete(matrix: &LatencyMatrix, picked: &[usize]) -> bool {
-        picked.iter().all(|i| {
-            picked
-                .iter()
-                .all(|j| i == j || matrix.one_way_ms(*i, *j).is_some())
-        })
+        picked.iter().all(|i| picked.iter().all(|j| i == j || matrix.one_way_ms(*i, *j).is_some()))
     }
 
     #[test]
@@ -268,13 +255,8 @@ mod tests {
         assert_eq!(aws.pick(32).len(), 32);
         assert_eq!(aws.pick(99).len(), 32);
         let frankfurt = (0..32).find(|i| aws.id(*i) == Some("eu-central-1"));
-        let place = frankfurt
-            .and_then(|i| aws.place(i))
-            .expect("Frankfurt is known");
-        assert_eq!(
-            (place.city.as_str(), place.country.as_str()),
-            ("Frankfurt", "Germany")
-        );
+        let place = frankfurt.and_then(|i| aws.place(i)).expect("Frankfurt is known");
+        assert_eq!((place.city.as_str(), place.country.as_str()), ("Frankfurt", "Germany"));
         assert_eq!(aws.rtt_ms(0, 1), Some(350.17));
         assert_eq!(aws.one_way_ms(1, 0), Some(350.17 / 2.0));
     }
@@ -293,10 +275,9 @@ mod tests {
 
     #[test]
     fn every_preferred_id_exists() {
-        for (matrix, ids) in [
-            (LatencyMatrix::aws(), AWS_SPREAD),
-            (LatencyMatrix::azure(), AZURE_SPREAD),
-        ] {
+        for (matrix, ids) in
+            [(LatencyMatrix::aws(), AWS_SPREAD), (LatencyMatrix::azure(), AZURE_SPREAD)]
+        {
             let picked = matrix.pick(ids.len());
             let picked: Vec<_> = picked.iter().filter_map(|i| matrix.id(*i)).collect();
             assert_eq!(picked, ids);

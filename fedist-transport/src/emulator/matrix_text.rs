@@ -73,15 +73,9 @@ pub(crate) fn read_file(path: &Path) -> Result<LatencyMatrix, MatrixError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|cause| MatrixError::Io {
-            path: source_name.clone(),
-            cause,
-        })?;
+        .map_err(|cause| MatrixError::Io { path: source_name.clone(), cause })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(MatrixError::TooLong {
-            path: source_name,
-            limit: MAX_FILE_BYTES,
-        });
+        return Err(MatrixError::TooLong { path: source_name, limit: MAX_FILE_BYTES });
     }
     match std::str::from_utf8(&bytes) {
         Ok(text) => read(text, &source_name),
@@ -89,11 +83,7 @@ pub(crate) fn read_file(path: &Path) -> Result<LatencyMatrix, MatrixError> {
             let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let valid = String::from_utf8_lossy(valid);
             let (line, column) = end_of(&valid);
-            Err(MatrixError::NotUtf8 {
-                source_name,
-                line,
-                column,
-            })
+            Err(MatrixError::NotUtf8 { source_name, line, column })
         }
     }
 }
@@ -115,11 +105,8 @@ impl Reader<'_> {
             None => return Err(self.whole("the matrix is empty".into(), RULE_HEADER)),
         };
         let ids = self.ids(&header)?;
-        let numbers: HashMap<&str, usize> = ids
-            .iter()
-            .enumerate()
-            .map(|(i, id)| (id.as_str(), i))
-            .collect();
+        let numbers: HashMap<&str, usize> =
+            ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
         let mut rows: Vec<Option<Vec<Option<f64>>>> = vec![None; ids.len()];
         for record in records {
             let record = self.record(record)?;
@@ -171,12 +158,7 @@ impl Reader<'_> {
             ids.push(id.to_owned());
         }
         if ids.len() < 2 {
-            return Err(self.cell(
-                header,
-                0,
-                "fewer than two ids in the first row",
-                RULE_HEADER,
-            ));
+            return Err(self.cell(header, 0, "fewer than two ids in the first row", RULE_HEADER));
         }
         Ok(ids)
     }
@@ -247,11 +229,7 @@ impl Reader<'_> {
     }
 
     fn whole(&self, what: String, rule: &'static str) -> MatrixError {
-        MatrixError::Whole {
-            what,
-            source_name: self.source_name.to_owned(),
-            rule,
-        }
+        MatrixError::Whole { what, source_name: self.source_name.to_owned(), rule }
     }
 
     /// Line and character of a cell. The CSV reader counts a record from the blank lines before
@@ -344,18 +322,9 @@ mod tests {
         let cases: &[(&str, &str)] = &[
             ("", "the matrix is empty (m); a matrix is"),
             ("\n\n", "the matrix is empty (m); a matrix is"),
-            (
-                "x",
-                "fewer than two ids in the first row (\"x\", m:1:1); a matrix is",
-            ),
-            (
-                "x,a\na,1",
-                "fewer than two ids in the first row (\"x\", m:1:1)",
-            ),
-            (
-                "x;a;b\na;1;2",
-                "fewer than two ids in the first row (\"x;a;b\", m:1:1)",
-            ),
+            ("x", "fewer than two ids in the first row (\"x\", m:1:1); a matrix is"),
+            ("x,a\na,1", "fewer than two ids in the first row (\"x\", m:1:1)"),
+            ("x;a;b\na;1;2", "fewer than two ids in the first row (\"x;a;b\", m:1:1)"),
             ("x,a,\na,1,2", "not an id (\"\", m:1:5); each id"),
             (
                 &format!("x,a,{long}"),
@@ -363,10 +332,7 @@ mod tests {
             ),
             ("x,a,b\u{1b}[2J", "not an id (\"b\\u{1b}[2J\", m:1:5)"),
             ("x,a,b,a", "id comes twice (\"a\", m:1:7)"),
-            (
-                "x,a,b\na,1,2\nc,3,4",
-                "row id is not in the header (\"c\", m:3:1); each id",
-            ),
+            ("x,a,b\na,1,2\nc,3,4", "row id is not in the header (\"c\", m:3:1); each id"),
             ("x,a,b\na,1,2\na,3,4", "row id comes twice (\"a\", m:3:1)"),
             ("x,a,b\na,1,2", "id has no row (\"b\") (m); each id"),
             (
@@ -377,58 +343,31 @@ mod tests {
                 "x,a,b\na,1,2\nb,3,4,5",
                 "row is not as long as the first row (4 cells instead of 3, m:3:7)",
             ),
-            (
-                "x,a,b\na,1,quick",
-                "latency is not a number (\"quick\", m:2:5); a cell is",
-            ),
-            (
-                "x,a,b\n\n\na,1,quick",
-                "latency is not a number (\"quick\", m:4:5)",
-            ),
-            (
-                "x,a,b\r\n\r\na,1,quick\r\n",
-                "latency is not a number (\"quick\", m:3:5)",
-            ),
-            (
-                "\u{feff}x,a,b\na,1,quick",
-                "latency is not a number (\"quick\", m:2:5)",
-            ),
+            ("x,a,b\na,1,quick", "latency is not a number (\"quick\", m:2:5); a cell is"),
+            ("x,a,b\n\n\na,1,quick", "latency is not a number (\"quick\", m:4:5)"),
+            ("x,a,b\r\n\r\na,1,quick\r\n", "latency is not a number (\"quick\", m:3:5)"),
+            ("\u{feff}x,a,b\na,1,quick", "latency is not a number (\"quick\", m:2:5)"),
             ("\u{feff}x,a,a", "id comes twice (\"a\", m:1:5)"),
             ("x,é,b\n\"é\",1,?", "latency is not a number (\"?\", m:2:7)"),
-            (
-                "x,\"a,1\",b\n\"a,1\",1,?",
-                "latency is not a number (\"?\", m:2:9)",
-            ),
+            ("x,\"a,1\",b\n\"a,1\",1,?", "latency is not a number (\"?\", m:2:9)"),
             ("x,a,b\na,1,NaN", "latency is not a number (\"NaN\", m:2:5)"),
             ("x,a,b\na,1,inf", "latency is not a number (\"inf\", m:2:5)"),
-            (
-                "x,a,b\na,1,1e999",
-                "latency is not a number (\"1e999\", m:2:5)",
-            ),
+            ("x,a,b\na,1,1e999", "latency is not a number (\"1e999\", m:2:5)"),
             ("x,a,b\na,1,1 2", "latency is not a number (\"1 2\", m:2:5)"),
             ("x,a,b\na,1,-0.1", "latency is negative (\"-0.1\", m:2:5)"),
-            (
-                "x,a,b\na,1,60000.1",
-                "latency is too large (\"60000.1\", m:2:5)",
-            ),
+            ("x,a,b\na,1,60000.1", "latency is too large (\"60000.1\", m:2:5)"),
             (
                 &format!("x,a,b\na,1,{digits}"),
                 "latency is too large (\"9999999999999999999999999999999999999999\"..., m:2:5)",
             ),
-            (
-                "x,a,b\na,1,\nb,,2",
-                "no pair of ids was measured (m); at least one pair",
-            ),
+            ("x,a,b\na,1,\nb,,2", "no pair of ids was measured (m); at least one pair"),
         ];
         for (text, wanted) in cases {
             match read(text, "m") {
                 Ok(_) => panic!("{text:?} was taken"),
                 Err(error) => {
                     let error = error.to_string();
-                    assert!(
-                        error.starts_with(wanted),
-                        "{text:?}\n  gave {error}\n  want {wanted}"
-                    );
+                    assert!(error.starts_with(wanted), "{text:?}\n  gave {error}\n  want {wanted}");
                 }
             }
         }
@@ -438,12 +377,7 @@ mod tests {
     fn too_many_ids_are_refused() {
         let header: String = (0..=MAX_IDS).map(|i| format!(",{i}")).collect();
         let error = read(&header, "m").expect_err("1025 ids");
-        assert!(
-            error
-                .to_string()
-                .starts_with("too many ids (\"1024\", m:1:"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("too many ids (\"1024\", m:1:"), "{error}");
     }
 
     #[test]
@@ -463,17 +397,7 @@ mod tests {
 
         std::fs::write(&path, b"x,a,b\na,\xe9\xff,2").expect("written");
         let error = read_file(&path).expect_err("not text");
-        assert!(
-            matches!(
-                error,
-                MatrixError::NotUtf8 {
-                    line: 2,
-                    column: 3,
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, MatrixError::NotUtf8 { line: 2, column: 3, .. }), "{error:?}");
         assert!(error.to_string().contains("m.csv:2:3"), "{error}");
 
         let error = read_file(dir.path()).expect_err("a directory");

@@ -23,10 +23,7 @@
 //! socket buffer before the emulator or after it.
 
 mod delay_line;
-#[allow(
-    clippy::module_inception,
-    reason = "the room is named after its main noun"
-)]
+#[allow(clippy::module_inception, reason = "the room is named after its main noun")]
 mod emulator;
 mod matrix;
 mod matrix_text;

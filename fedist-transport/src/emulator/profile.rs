@@ -36,10 +36,7 @@ pub struct LinkProfile {
 impl LinkProfile {
     /// A clean link with this one-way delay.
     pub fn with_delay(delay: Duration) -> Self {
-        Self {
-            delay,
-            ..Self::default()
-        }
+        Self { delay, ..Self::default() }
     }
 
     /// The same with every field inside its range.
@@ -82,9 +79,5 @@ impl Default for LinkProfile {
 }
 
 fn probability(value: f64) -> f64 {
-    if value.is_nan() {
-        0.0
-    } else {
-        value.clamp(0.0, 1.0)
-    }
+    if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
 }

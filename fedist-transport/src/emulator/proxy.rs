@@ -51,14 +51,7 @@ impl Proxy {
         back: Arc<DirectedLink>,
         intake: Intake,
     ) -> Self {
-        Self {
-            listener: Arc::new(listener),
-            target,
-            there,
-            back,
-            intake,
-            clients: HashMap::new(),
-        }
+        Self { listener: Arc::new(listener), target, there, back, intake, clients: HashMap::new() }
     }
 
     pub(crate) async fn run(mut self) {
@@ -145,14 +138,7 @@ impl Answers {
                 let received = self.intake.now();
                 self.active_us.store(micros(received), Ordering::Relaxed);
                 let socket = Arc::clone(&self.listener);
-                carry(
-                    &self.intake,
-                    received,
-                    &self.link,
-                    socket,
-                    self.client,
-                    packet,
-                );
+                carry(&self.intake, received, &self.link, socket, self.client, packet);
             }
         })
         .await;
@@ -171,11 +157,7 @@ fn carry(
     let Some((due, copy_due, ticket)) = ({
         let mut link = link.lock();
         match link.shaper.admit(received, packet.len()) {
-            Fate::Carry {
-                due,
-                copy_due,
-                ticket,
-            } => Some((due, copy_due, ticket)),
+            Fate::Carry { due, copy_due, ticket } => Some((due, copy_due, ticket)),
             Fate::Drop(reason) => {
                 link.meter.dropped(reason);
                 None

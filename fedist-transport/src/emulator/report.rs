@@ -45,13 +45,7 @@ pub struct LinkReport {
 impl fmt::Display for LinkReport {
     /// One line, such as `1→2 asked 44.20 ms, gave 44.26 min 44.29 median 44.51 p99 (120 packets, 9600 bytes, 0 dropped)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}→{} asked {:.2} ms, ",
-            self.from,
-            self.to,
-            millis(self.asked)
-        )?;
+        write!(f, "{}→{} asked {:.2} ms, ", self.from, self.to, millis(self.asked))?;
         if self.measured == 0 {
             write!(f, "gave nothing yet")?;
         } else {

@@ -123,11 +123,7 @@ impl Shaper {
         let copy_due = doubled.then(|| self.arrival(sent, swings[1]));
         self.packets += copies;
         self.bytes += copies * len;
-        Fate::Carry {
-            due,
-            copy_due,
-            ticket: Ticket(self.epoch),
-        }
+        Fate::Carry { due, copy_due, ticket: Ticket(self.epoch) }
     }
 
     /// Decides about a copy whose time has come.
@@ -135,9 +131,7 @@ impl Shaper {
         if ticket.0 < self.lost_before {
             Exit::Drop(DropReason::Cut)
         } else {
-            Exit::Send {
-                measure: ticket.0 == self.epoch,
-            }
+            Exit::Send { measure: ticket.0 == self.epoch }
         }
     }
 
@@ -172,9 +166,8 @@ impl Shaper {
     /// `swing` is in 0..1 and spreads evenly over the jitter.
     fn arrival(&mut self, sent: Duration, swing: f64) -> Duration {
         let LinkProfile { delay, jitter, .. } = self.profile;
-        let travel = (delay + jitter.mul_f64(2.0 * swing))
-            .saturating_sub(jitter)
-            .max(self.profile.floor());
+        let travel =
+            (delay + jitter.mul_f64(2.0 * swing)).saturating_sub(jitter).max(self.profile.floor());
         let mut due = sent.saturating_add(travel);
         if !self.profile.reorder {
             due = due.max(self.last_due);
@@ -214,11 +207,8 @@ mod tests {
 
     #[test]
     fn loss_and_duplicates_come_in_the_share_that_was_asked() {
-        let mut shaper = shaper(LinkProfile {
-            loss: 0.25,
-            duplicate: 0.1,
-            ..LinkProfile::default()
-        });
+        let mut shaper =
+            shaper(LinkProfile { loss: 0.25, duplicate: 0.1, ..LinkProfile::default() });
         let (mut lost, mut doubled) = (0, 0);
         for _ in 0..10_000 {
             match dues(shaper.admit(Duration::ZERO, 1)).len() {
@@ -240,10 +230,7 @@ mod tests {
             ..LinkProfile::default()
         };
         let mut clean = shaper(jittery);
-        let mut lossy = shaper(LinkProfile {
-            loss: 0.5,
-            ..jittery
-        });
+        let mut lossy = shaper(LinkProfile { loss: 0.5, ..jittery });
         let mut passed = 0;
         for _ in 0..200 {
             let wanted = dues(clean.admit(Duration::ZERO, 1));
@@ -258,10 +245,8 @@ mod tests {
 
     #[test]
     fn a_rate_spaces_packets_and_drops_past_the_backlog() {
-        let mut shaper = shaper(LinkProfile {
-            rate_bytes_per_s: Some(1_000_000),
-            ..LinkProfile::default()
-        });
+        let mut shaper =
+            shaper(LinkProfile { rate_bytes_per_s: Some(1_000_000), ..LinkProfile::default() });
         let mut carried = Vec::new();
         for _ in 0..400 {
             carried.extend(dues(shaper.admit(Duration::ZERO, 1_000)));
@@ -270,22 +255,14 @@ mod tests {
         let wanted: Vec<_> = (1..=262).map(Duration::from_millis).collect();
         assert_eq!(carried, wanted);
         let later = Duration::from_millis(10);
-        assert_eq!(
-            dues(shaper.admit(later, 1_000)),
-            [Duration::from_millis(263)]
-        );
+        assert_eq!(dues(shaper.admit(later, 1_000)), [Duration::from_millis(263)]);
     }
 
     #[test]
     fn a_rate_of_zero_lets_nothing_through() {
-        let mut shaper = shaper(LinkProfile {
-            rate_bytes_per_s: Some(0),
-            ..LinkProfile::default()
-        });
-        assert_eq!(
-            shaper.admit(Duration::ZERO, 1),
-            Fate::Drop(DropReason::Rate)
-        );
+        let mut shaper =
+            shaper(LinkProfile { rate_bytes_per_s: Some(0), ..LinkProfile::default() });
+        assert_eq!(shaper.admit(Duration::ZERO, 1), Fate::Drop(DropReason::Rate));
     }
 
     #[test]
@@ -296,10 +273,7 @@ mod tests {
             panic!("a clean link carries");
         };
         shaper.set(Duration::ZERO, LinkProfile { cut: true, ..clean });
-        assert_eq!(
-            shaper.admit(Duration::ZERO, 10),
-            Fate::Drop(DropReason::Cut)
-        );
+        assert_eq!(shaper.admit(Duration::ZERO, 10), Fate::Drop(DropReason::Cut));
         shaper.set(Duration::ZERO, clean);
         assert_eq!(shaper.exit(ticket), Exit::Drop(DropReason::Cut));
         let Fate::Carry { ticket, .. } = shaper.admit(Duration::ZERO, 10) else {
@@ -314,10 +288,7 @@ mod tests {
         let Fate::Carry { due, ticket, .. } = shaper.admit(Duration::ZERO, 10) else {
             panic!("a clean link carries");
         };
-        shaper.set(
-            Duration::ZERO,
-            LinkProfile::with_delay(Duration::from_millis(1)),
-        );
+        shaper.set(Duration::ZERO, LinkProfile::with_delay(Duration::from_millis(1)));
         assert_eq!(dues(shaper.admit(Duration::ZERO, 10)), [due]);
         assert_eq!(shaper.exit(ticket), Exit::Send { measure: false });
     }

@@ -64,11 +64,7 @@ impl Echo {
                 let _ = socket.send_to(&buffer[..len], from);
             }
         });
-        Self {
-            address,
-            stop,
-            thread: Some(thread),
-        }
+        Self { address, stop, thread: Some(thread) }
     }
 }
 
@@ -99,13 +95,7 @@ impl Wan {
         emulator.set(a, b, there);
         emulator.set(b, a, back);
         let door = emulator.link(a, b, echo.address).expect("an address");
-        Self {
-            emulator,
-            echo,
-            door,
-            a,
-            b,
-        }
+        Self { emulator, echo, door, a, b }
     }
 
     fn report(&self, from: RegionId, to: RegionId) -> LinkReport {
@@ -121,11 +111,7 @@ impl Wan {
     fn wait_until(&self, what: &str, mut holds: impl FnMut(&LinkReport) -> bool) {
         let start = Instant::now();
         while !holds(&self.there()) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "never: {what}; {}",
-                self.there()
-            );
+            assert!(start.elapsed() < PATIENCE, "never: {what}; {}", self.there());
             thread::sleep(ms(1));
         }
     }
@@ -138,10 +124,7 @@ fn clean() -> LinkProfile {
 #[test]
 fn each_direction_gets_its_own_delay_and_never_less() {
     let (there, back) = (ms(20), ms(35));
-    let wan = Wan::start(
-        LinkProfile::with_delay(there),
-        LinkProfile::with_delay(back),
-    );
+    let wan = Wan::start(LinkProfile::with_delay(there), LinkProfile::with_delay(back));
     let socket = client();
     let mut least = Duration::MAX;
     for _ in 0..20 {
@@ -155,10 +138,7 @@ fn each_direction_gets_its_own_delay_and_never_less() {
         assert_eq!(report.asked, asked);
         assert!(report.given_min >= asked, "{report}");
         assert!(report.given_min < asked + ms(15), "{report}");
-        assert!(
-            report.given_median >= report.given_min - Duration::from_micros(1),
-            "{report}"
-        );
+        assert!(report.given_median >= report.given_min - Duration::from_micros(1), "{report}");
         assert!(report.given_p99 >= report.given_median, "{report}");
         assert_eq!((report.bytes, report.dropped), (5 * report.packets, 0));
     }
@@ -166,10 +146,7 @@ fn each_direction_gets_its_own_delay_and_never_less() {
 
 #[test]
 fn the_asked_share_is_lost_and_the_same_seed_loses_the_same() {
-    let lossy = LinkProfile {
-        loss: 0.1,
-        ..clean()
-    };
+    let lossy = LinkProfile { loss: 0.1, ..clean() };
     let mut lost = Vec::new();
     for _ in 0..2 {
         let wan = Wan::start(lossy, clean());
@@ -198,8 +175,7 @@ fn a_cut_stops_both_directions_and_what_is_on_the_way_until_it_is_restored() {
     let socket = client();
     ask(&socket, wan.door, b"before");
 
-    wan.emulator
-        .set(wan.a, wan.b, LinkProfile::with_delay(ms(1_000)));
+    wan.emulator.set(wan.a, wan.b, LinkProfile::with_delay(ms(1_000)));
     socket.send_to(b"on the way", wan.door).expect("sent");
     wan.wait_until("a packet on the way", |report| report.on_the_way == 1);
     wan.emulator.cut(wan.a, wan.b);
@@ -220,10 +196,7 @@ fn a_cut_stops_both_directions_and_what_is_on_the_way_until_it_is_restored() {
 
 #[test]
 fn a_rate_limits_the_bytes_per_second() {
-    let narrow = LinkProfile {
-        rate_bytes_per_s: Some(200_000),
-        ..clean()
-    };
+    let narrow = LinkProfile { rate_bytes_per_s: Some(200_000), ..clean() };
     let wan = Wan::start(narrow, clean());
     let socket = client();
     let start = Instant::now();
@@ -240,18 +213,13 @@ fn a_rate_limits_the_bytes_per_second() {
 
 #[test]
 fn past_the_backlog_of_a_rate_packets_are_dropped_and_counted() {
-    let narrow = LinkProfile {
-        rate_bytes_per_s: Some(1_000),
-        ..clean()
-    };
+    let narrow = LinkProfile { rate_bytes_per_s: Some(1_000), ..clean() };
     let wan = Wan::start(narrow, clean());
     let socket = client();
     for sent in 1..=30 {
         socket.send_to(&[7; 20_000], wan.door).expect("sent");
         let fits = sent.min(13);
-        wan.wait_until("the packet was decided on", |report| {
-            report.dropped == sent - fits
-        });
+        wan.wait_until("the packet was decided on", |report| report.dropped == sent - fits);
     }
     let report = wan.there();
     assert_eq!((report.packets, report.on_the_way), (0, 13));
@@ -260,10 +228,7 @@ fn past_the_backlog_of_a_rate_packets_are_dropped_and_counted() {
 
 #[test]
 fn duplicates_arrive_twice() {
-    let double = LinkProfile {
-        duplicate: 1.0,
-        ..LinkProfile::with_delay(ms(2))
-    };
+    let double = LinkProfile { duplicate: 1.0, ..LinkProfile::with_delay(ms(2)) };
     let wan = Wan::start(double, clean());
     let socket = client();
     ask(&socket, wan.door, b"twin");
@@ -273,26 +238,18 @@ fn duplicates_arrive_twice() {
 
 #[test]
 fn jitter_alone_does_not_change_the_order_but_reorder_does() {
-    let jittery = LinkProfile {
-        jitter: ms(10),
-        ..LinkProfile::with_delay(ms(20))
-    };
+    let jittery = LinkProfile { jitter: ms(10), ..LinkProfile::with_delay(ms(20)) };
     let wan = Wan::start(jittery, clean());
     let socket = client();
     let round = |count: u8| -> Vec<u8> {
         for i in 0..count {
             socket.send_to(&[i], wan.door).expect("sent");
         }
-        (0..count)
-            .map(|_| read(&socket).expect("an echo")[0])
-            .collect()
+        (0..count).map(|_| read(&socket).expect("an echo")[0]).collect()
     };
     let in_order: Vec<u8> = (0..100).collect();
     assert_eq!(round(100), in_order);
-    let reorder = LinkProfile {
-        reorder: true,
-        ..jittery
-    };
+    let reorder = LinkProfile { reorder: true, ..jittery };
     wan.emulator.set(wan.a, wan.b, reorder);
     let mixed = round(100);
     assert_ne!(mixed, in_order);
@@ -379,10 +336,7 @@ fn many_links_are_reported_in_order_each_with_its_own_figures() {
     let start = Instant::now();
     loop {
         let reports = emulator.report();
-        let counted: Vec<_> = reports
-            .iter()
-            .map(|r| ((r.from, r.to), r.packets))
-            .collect();
+        let counted: Vec<_> = reports.iter().map(|r| ((r.from, r.to), r.packets)).collect();
         if counted == sent.clone().into_iter().collect::<Vec<_>>() {
             break;
         }
@@ -397,10 +351,7 @@ fn dropping_the_emulator_closes_its_addresses() {
     client().send_to(b"on the way", wan.door).expect("sent");
     let (door, start) = (wan.door, Instant::now());
     drop(wan);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "waits for no packet"
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "waits for no packet");
     UdpSocket::bind(door).expect("the port is free again");
 }
 
@@ -418,16 +369,10 @@ fn a_report_reads_as_one_line() {
     let wan = Wan::start(LinkProfile::with_delay(ms(44)), clean());
     let mut report = wan.there();
     let line = report.to_string();
-    assert_eq!(
-        line,
-        "1→2 asked 44.00 ms, gave nothing yet (0 packets, 0 bytes, 0 dropped)"
-    );
+    assert_eq!(line, "1→2 asked 44.00 ms, gave nothing yet (0 packets, 0 bytes, 0 dropped)");
 
     report.measured = 1;
     report.given_median = Duration::from_micros(44_290);
     let line = report.to_string();
-    assert!(
-        line.contains("gave 0.00 min 44.29 median 0.00 p99 ("),
-        "{line}"
-    );
+    assert!(line.contains("gave 0.00 min 44.29 median 0.00 p99 ("), "{line}");
 }

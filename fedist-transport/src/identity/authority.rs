@@ -68,16 +68,9 @@ impl CertificateAuthority {
         let key = read_key(&key_path)?;
         let (certificate, federation) = read_root(&cert_path)?;
         if FederationId::of_key(&key.subject_public_key_info()) != federation {
-            return Err(IdentityError::KeyMismatch {
-                key: key_path,
-                certificate: cert_path,
-            });
+            return Err(IdentityError::KeyMismatch { key: key_path, certificate: cert_path });
         }
-        Ok(Self {
-            key: Arc::new(key),
-            certificate,
-            federation,
-        })
+        Ok(Self { key: Arc::new(key), certificate, federation })
     }
 
     /// A root that lives in memory only, for tests.
@@ -143,19 +136,15 @@ impl CertificateAuthority {
         params.distinguished_name = DistinguishedName::new();
         let uri = certificate::region_uri(&self.federation, region);
         let dns = certificate::region_dns(&self.federation, region);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, dns.as_str());
+        params.distinguished_name.push(DnType::CommonName, dns.as_str());
         params.subject_alt_names = vec![
             SanType::URI(uri.as_str().try_into()?),
             SanType::DnsName(dns.as_str().try_into()?),
         ];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::new(root_params(&self.federation), &*self.key);
         Ok(params.signed_by(public_key, &issuer)?.into())
@@ -179,11 +168,7 @@ impl CertificateAuthority {
     fn self_signed(key: KeyPair) -> Result<Self, IdentityError> {
         let federation = FederationId::of_key(&key.subject_public_key_info());
         let certificate = root_params(&federation).self_signed(&key)?.into();
-        Ok(Self {
-            key: Arc::new(key),
-            certificate,
-            federation,
-        })
+        Ok(Self { key: Arc::new(key), certificate, federation })
     }
 }
 
@@ -232,9 +217,7 @@ pub(super) fn read_root(
 pub(super) fn federation_of(root: &CertificateDer<'_>) -> Result<FederationId, webpki::Error> {
     // The check that it may sign others is made by webpki with each chain.
     let parsed = EndEntityCert::try_from(root)?;
-    Ok(FederationId::of_key(
-        parsed.subject_public_key_info().as_ref(),
-    ))
+    Ok(FederationId::of_key(parsed.subject_public_key_info().as_ref()))
 }
 
 pub(super) fn read_key(path: &Path) -> Result<KeyPair, IdentityError> {
@@ -265,6 +248,5 @@ const CA_KEY: &str = "ca.key";
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// The SubjectPublicKeyInfo of an Ed25519 key up to the 32 bytes of the key (RFC 8410, section 4).
-const ED25519_SPKI_PREFIX: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const ED25519_SPKI_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];

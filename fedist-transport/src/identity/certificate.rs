@@ -71,9 +71,7 @@ pub(super) fn validity(
         return None;
     };
     // Both complaints come before the signature is looked at; this one does not.
-    check_at(not_before.as_secs())
-        .is_none()
-        .then_some((not_before.as_secs(), not_after.as_secs()))
+    check_at(not_before.as_secs()).is_none().then_some((not_before.as_secs(), not_after.as_secs()))
 }
 
 /// The chain from a leaf to the federation's root.
@@ -86,15 +84,7 @@ pub(super) fn verify_chain(
 ) -> Result<(), webpki::Error> {
     let roots = [root.clone()];
     certificate
-        .verify_for_usage(
-            SIGNATURE_ALGORITHMS,
-            &roots,
-            intermediates,
-            now,
-            usage,
-            None,
-            None,
-        )
+        .verify_for_usage(SIGNATURE_ALGORITHMS, &roots, intermediates, now, usage, None, None)
         .map(|_| ())
 }
 

@@ -114,8 +114,6 @@ pub enum IdentityError {
 
 impl From<rcgen::Error> for IdentityError {
     fn from(error: rcgen::Error) -> Self {
-        Self::Crypto {
-            detail: error.to_string(),
-        }
+        Self::Crypto { detail: error.to_string() }
     }
 }

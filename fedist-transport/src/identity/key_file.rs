@@ -19,9 +19,7 @@ pub fn prepare_directory(dir: &Path) -> Result<(), IdentityError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(dir)
-        .map_err(io_error("create directory", dir))?;
+    builder.create(dir).map_err(io_error("create directory", dir))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -29,10 +27,7 @@ pub fn prepare_directory(dir: &Path) -> Result<(), IdentityError> {
         let mode = metadata.permissions().mode() & 0o7777;
         // In a sticky directory others may add files and cannot replace ours.
         if mode & 0o022 != 0 && mode & 0o1000 == 0 {
-            return Err(IdentityError::DirectoryOpen {
-                path: dir.to_owned(),
-                mode,
-            });
+            return Err(IdentityError::DirectoryOpen { path: dir.to_owned(), mode });
         }
     }
     Ok(())
@@ -50,9 +45,7 @@ pub(super) fn read(path: &Path, secrecy: Secrecy) -> Result<Option<String>, Iden
         refuse_loose_permissions(&file, path)?;
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_LEN + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io_error("read file", path))?;
+    file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes).map_err(io_error("read file", path))?;
     if bytes.len() as u64 > MAX_FILE_LEN {
         return Err(damaged(path, "longer than 64 KiB"));
     }
@@ -87,10 +80,7 @@ pub(super) fn create(path: &Path, text: &str, secrecy: Secrecy) -> Result<bool, 
 }
 
 pub(super) fn damaged(path: &Path, detail: impl ToString) -> IdentityError {
-    IdentityError::Damaged {
-        path: path.to_owned(),
-        detail: detail.to_string(),
-    }
+    IdentityError::Damaged { path: path.to_owned(), detail: detail.to_string() }
 }
 
 fn refuse_loose_permissions(file: &File, path: &Path) -> Result<(), IdentityError> {
@@ -100,10 +90,7 @@ fn refuse_loose_permissions(file: &File, path: &Path) -> Result<(), IdentityErro
         let metadata = file.metadata().map_err(io_error("read file", path))?;
         let mode = metadata.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
-            return Err(IdentityError::KeyOpen {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(IdentityError::KeyOpen { path: path.to_owned(), mode });
         }
     }
     let _ = (file, path);
@@ -122,9 +109,7 @@ fn write_beside(path: &Path, text: &str, secrecy: Secrecy) -> Result<PathBuf, Id
         },
     );
     let (temporary, mut file) = create_beside(path, &options)?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all());
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
         let _ = fs::remove_file(&temporary);
         return Err(io_error("write file", &temporary)(error));
@@ -151,24 +136,14 @@ fn create_beside(path: &Path, options: &OpenOptions) -> Result<(PathBuf, File), 
 fn sync_directory(path: &Path) -> Result<(), IdentityError> {
     #[cfg(unix)]
     if let Some(dir) = path.parent() {
-        let dir = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        };
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(io_error("write directory", dir))?;
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("write directory", dir))?;
     }
     Ok(())
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IdentityError {
-    move |source| IdentityError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| IdentityError::Io { action, path: path.to_owned(), source }
 }
 
 /// Keys and certificates of ours are below 1 KiB.

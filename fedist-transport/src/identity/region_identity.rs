@@ -112,10 +112,7 @@ impl Identity {
         if !key_file::create(&key_path, &self.0.key_pem, Secrecy::Secret)? {
             let held = authority::read_key(&key_path)?;
             if held.serialized_der() != self.0.key_der.secret_pkcs8_der() {
-                return Err(IdentityError::KeyMismatch {
-                    key: key_path,
-                    certificate: cert_path,
-                });
+                return Err(IdentityError::KeyMismatch { key: key_path, certificate: cert_path });
             }
         }
         self.save_certificate(dir)
@@ -180,9 +177,7 @@ impl Identity {
     /// A verifier for one handshake, or for all handshakes of an accepting end.
     pub(crate) fn verifier(&self, expect: Option<RegionId>) -> Result<PeerVerifier, IdentityError> {
         let anchor = anchor_from_trusted_cert(&self.0.root)
-            .map_err(|error| IdentityError::Crypto {
-                detail: error.to_string(),
-            })?
+            .map_err(|error| IdentityError::Crypto { detail: error.to_string() })?
             .to_owned();
         Ok(PeerVerifier::new(anchor, self.0.federation.clone(), expect))
     }
@@ -220,18 +215,11 @@ impl Identity {
                 });
             }
             if holds != region {
-                return Err(IdentityError::OtherRegion {
-                    path: cert_path,
-                    holds,
-                    asked: region,
-                });
+                return Err(IdentityError::OtherRegion { path: cert_path, holds, asked: region });
             }
             use rcgen::PublicKeyData;
             if parsed.subject_public_key_info().as_ref() != key.subject_public_key_info() {
-                return Err(IdentityError::KeyMismatch {
-                    key: key_path,
-                    certificate: cert_path,
-                });
+                return Err(IdentityError::KeyMismatch { key: key_path, certificate: cert_path });
             }
         }
         Self::assemble(&key, leaf, root).map_err(|error| match error {
@@ -256,10 +244,7 @@ impl Identity {
         if now <= until {
             return Ok(());
         }
-        Err(IdentityError::Expired {
-            path: dir.join(REGION_CERT),
-            since: certificate::date(until),
-        })
+        Err(IdentityError::Expired { path: dir.join(REGION_CERT), since: certificate::date(until) })
     }
 }
 
@@ -283,16 +268,11 @@ fn settle_root(
     if holds == *asked {
         return Ok(());
     }
-    Err(IdentityError::OtherFederation {
-        path,
-        holds: holds.to_string(),
-        asked: asked.clone(),
-    })
+    Err(IdentityError::OtherFederation { path, holds: holds.to_string(), asked: asked.clone() })
 }
 
 fn seconds_since_1970(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 const REGION_CERT: &str = "region.pem";

@@ -43,12 +43,8 @@ fn verdicts(
     let called = ours.verifier(expect).unwrap();
     let as_called = called.verify_client_cert(leaf, rest, now);
     [
-        as_dialer
-            .map(drop)
-            .map_err(|_| dialer.take_refusal().unwrap()),
-        as_called
-            .map(drop)
-            .map_err(|_| called.take_refusal().unwrap()),
+        as_dialer.map(drop).map_err(|_| dialer.take_refusal().unwrap()),
+        as_called.map(drop).map_err(|_| called.take_refusal().unwrap()),
     ]
 }
 
@@ -62,16 +58,11 @@ fn a_root_is_made_once_and_found_again() {
     assert!(!created);
     assert_eq!(first.federation(), second.federation());
     assert_eq!(first.federation().as_str().len(), 16);
-    assert_eq!(
-        first.federation().as_str().parse(),
-        Ok(first.federation().clone())
-    );
+    assert_eq!(first.federation().as_str().parse(), Ok(first.federation().clone()));
     assert_eq!(mode(&home), 0o700);
     assert_eq!(mode(&home.join("ca.key")), 0o600);
-    let names: Vec<_> = fs::read_dir(&home)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let names: Vec<_> =
+        fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "no temporary files stay: {names:?}");
 }
 
@@ -82,17 +73,10 @@ fn of_many_that_make_a_root_at_once_all_get_the_same() {
         let makers: Vec<_> = (0..8)
             .map(|_| scope.spawn(|| CertificateAuthority::load_or_create(dir.path()).unwrap()))
             .collect();
-        makers
-            .into_iter()
-            .map(|maker| maker.join().unwrap())
-            .collect()
+        makers.into_iter().map(|maker| maker.join().unwrap()).collect()
     });
     let federation = roots[0].0.federation();
-    assert!(
-        roots
-            .iter()
-            .all(|(root, _)| root.federation() == federation)
-    );
+    assert!(roots.iter().all(|(root, _)| root.federation() == federation));
     assert_eq!(roots.iter().filter(|(_, created)| *created).count(), 1);
 }
 
@@ -158,14 +142,8 @@ fn an_identity_that_was_saved_is_loaded_elsewhere_without_the_root_key() {
     assert_eq!(loaded.federation(), made.federation());
     let other = root.issue(region(9), DAY).unwrap();
     let error = other.save(dir.path()).unwrap_err();
-    assert!(
-        matches!(error, IdentityError::KeyMismatch { .. }),
-        "{error}"
-    );
-    assert_eq!(
-        Identity::load(dir.path(), region(9)).unwrap().key_hash(),
-        made.key_hash()
-    );
+    assert!(matches!(error, IdentityError::KeyMismatch { .. }), "{error}");
+    assert_eq!(Identity::load(dir.path(), region(9)).unwrap().key_hash(), made.key_hash());
 }
 
 #[test]
@@ -189,17 +167,12 @@ fn a_key_that_others_can_read_is_refused_with_the_chmod_to_run() {
         let path = dir.path().join(name);
         set_mode(&path, 0o644);
         let error = if name == "ca.key" {
-            CertificateAuthority::load(dir.path())
-                .map(drop)
-                .unwrap_err()
+            CertificateAuthority::load(dir.path()).map(drop).unwrap_err()
         } else {
             Identity::load(dir.path(), region(7)).map(drop).unwrap_err()
         };
         let text = error.to_string();
-        assert!(
-            text.contains(&format!("chmod 600 '{}'", path.display())),
-            "{text}"
-        );
+        assert!(text.contains(&format!("chmod 600 '{}'", path.display())), "{text}");
         set_mode(&path, 0o600);
     }
     set_mode(dir.path(), 0o770);
@@ -223,10 +196,7 @@ fn a_damaged_file_is_named() {
         ] {
             fs::write(&path, damage).unwrap();
             let error = Identity::load(dir.path(), region(7)).unwrap_err();
-            assert!(
-                matches!(error, IdentityError::Damaged { .. }),
-                "{name}: {error}"
-            );
+            assert!(matches!(error, IdentityError::Damaged { .. }), "{name}: {error}");
             assert!(error.to_string().contains(name), "{error}");
         }
         fs::write(&path, &whole).unwrap();
@@ -240,41 +210,21 @@ fn a_directory_of_another_region_federation_or_key_is_refused() {
     let (root, _) = CertificateAuthority::load_or_create(dir.path()).unwrap();
     Identity::load_or_issue(dir.path(), region(7), Some(&root)).unwrap();
     let error = Identity::load_or_issue(dir.path(), region(8), Some(&root)).unwrap_err();
-    assert!(
-        matches!(error, IdentityError::OtherRegion { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, IdentityError::OtherRegion { .. }), "{error}");
     let stranger = CertificateAuthority::ephemeral().unwrap();
     let error = Identity::load_or_issue(dir.path(), region(7), Some(&stranger)).unwrap_err();
-    assert!(
-        matches!(error, IdentityError::OtherFederation { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, IdentityError::OtherFederation { .. }), "{error}");
     let other = tempdir().unwrap();
-    stranger
-        .issue(region(7), DAY)
-        .unwrap()
-        .save(other.path())
-        .unwrap();
-    fs::copy(
-        other.path().join("region.key"),
-        dir.path().join("region.key"),
-    )
-    .unwrap();
+    stranger.issue(region(7), DAY).unwrap().save(other.path()).unwrap();
+    fs::copy(other.path().join("region.key"), dir.path().join("region.key")).unwrap();
     let error = Identity::load(dir.path(), region(7)).unwrap_err();
-    assert!(
-        matches!(error, IdentityError::KeyMismatch { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, IdentityError::KeyMismatch { .. }), "{error}");
 }
 
 #[test]
 fn a_region_of_the_same_federation_is_accepted_and_known_by_number_and_key() {
     let root = CertificateAuthority::ephemeral().unwrap();
-    let (seven, nine) = (
-        root.issue(region(7), DAY).unwrap(),
-        root.issue(region(9), DAY).unwrap(),
-    );
+    let (seven, nine) = (root.issue(region(7), DAY).unwrap(), root.issue(region(9), DAY).unwrap());
     assert_eq!(verdicts(&seven, &nine, None), [Ok(()), Ok(())]);
     assert_eq!(verdicts(&seven, &nine, Some(region(9))), [Ok(()), Ok(())]);
     let peer = peer_from_chain(&nine.chain()).unwrap();
@@ -317,10 +267,7 @@ fn every_other_certificate_is_refused_for_its_own_reason() {
 fn only_the_canonical_uri_of_a_region_is_read() {
     let federation: FederationId = "0123456789abcdef".parse().unwrap();
     let good = certificate::region_uri(&federation, region(7));
-    assert_eq!(
-        certificate::parse_region_uri(&good),
-        Some((federation, region(7)))
-    );
+    assert_eq!(certificate::parse_region_uri(&good), Some((federation, region(7))));
     for bad in [
         "",
         "fedist://0123456789abcdef/region/",
@@ -343,18 +290,12 @@ fn a_certificate_with_two_names_or_none_is_malformed() {
     let ours = root.issue(region(7), DAY).unwrap();
     let uri = |number| {
         rcgen::SanType::URI(
-            certificate::region_uri(root.federation(), region(number))
-                .as_str()
-                .try_into()
-                .unwrap(),
+            certificate::region_uri(root.federation(), region(number)).as_str().try_into().unwrap(),
         )
     };
     let dns = |number| {
         rcgen::SanType::DnsName(
-            certificate::region_dns(root.federation(), region(number))
-                .as_str()
-                .try_into()
-                .unwrap(),
+            certificate::region_dns(root.federation(), region(number)).as_str().try_into().unwrap(),
         )
     };
     let cases = [
@@ -367,13 +308,8 @@ fn a_certificate_with_two_names_or_none_is_malformed() {
     for names in cases {
         let leaf = root.sign_names(names);
         let verifier = ours.verifier(None).unwrap();
-        verifier
-            .verify_client_cert(&leaf, &[], UnixTime::now())
-            .unwrap_err();
+        verifier.verify_client_cert(&leaf, &[], UnixTime::now()).unwrap_err();
         let refused = verifier.take_refusal().unwrap();
-        assert!(
-            matches!(refused, PeerRefused::Malformed { .. }),
-            "{refused}"
-        );
+        assert!(matches!(refused, PeerRefused::Malformed { .. }), "{refused}");
     }
 }

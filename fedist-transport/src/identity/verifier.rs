@@ -34,20 +34,12 @@ impl PeerVerifier {
         federation: FederationId,
         expect: Option<RegionId>,
     ) -> Self {
-        Self {
-            root,
-            federation,
-            expect,
-            refused: Mutex::new(None),
-        }
+        Self { root, federation, expect, refused: Mutex::new(None) }
     }
 
     /// The last refusal, if there was one.
     pub(crate) fn take_refusal(&self) -> Option<PeerRefused> {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn check(
@@ -73,10 +65,9 @@ impl PeerVerifier {
             });
         }
         match self.expect {
-            Some(expected) if expected != region => Err(PeerRefused::OtherRegion {
-                says: region,
-                expected,
-            }),
+            Some(expected) if expected != region => {
+                Err(PeerRefused::OtherRegion { says: region, expected })
+            }
             _ => Ok(()),
         }
     }
@@ -98,15 +89,13 @@ impl PeerVerifier {
             _ => {}
         }
         match error {
-            webpki::Error::CertExpired { not_after, .. } => PeerRefused::Expired {
-                since: certificate::date(not_after.as_secs()),
-            },
-            webpki::Error::CertNotValidYet { not_before, .. } => PeerRefused::NotYetValid {
-                from: certificate::date(not_before.as_secs()),
-            },
-            other => PeerRefused::Untrusted {
-                detail: other.to_string(),
-            },
+            webpki::Error::CertExpired { not_after, .. } => {
+                PeerRefused::Expired { since: certificate::date(not_after.as_secs()) }
+            }
+            webpki::Error::CertNotValidYet { not_before, .. } => {
+                PeerRefused::NotYetValid { from: certificate::date(not_before.as_secs()) }
+            }
+            other => PeerRefused::Untrusted { detail: other.to_string() },
         }
     }
 
@@ -148,10 +137,7 @@ pub(crate) fn told_refusal(text: &str) -> &str {
 pub(crate) fn peer_from_chain(chain: &[CertificateDer<'_>]) -> Option<PeerIdentity> {
     let certificate = EndEntityCert::try_from(chain.first()?).ok()?;
     let (_, region) = certificate::claim(&certificate).ok()?;
-    Some(PeerIdentity {
-        region,
-        key_hash: certificate::key_hash(&certificate),
-    })
+    Some(PeerIdentity { region, key_hash: certificate::key_hash(&certificate) })
 }
 
 impl ServerCertVerifier for PeerVerifier {

@@ -34,11 +34,7 @@ impl LinkLimits {
 
 impl Default for LinkLimits {
     fn default() -> Self {
-        Self {
-            control_bytes: 1 << 20,
-            message_bytes: 8 << 20,
-            bulk_bytes: 8 << 20,
-        }
+        Self { control_bytes: 1 << 20, message_bytes: 8 << 20, bulk_bytes: 8 << 20 }
     }
 }
 
@@ -71,11 +67,7 @@ struct State {
 
 impl SendQueue {
     pub(super) fn new(class: Class, limit: usize) -> Self {
-        Self {
-            class,
-            limit,
-            state: Mutex::default(),
-        }
+        Self { class, limit, state: Mutex::default() }
     }
 
     pub(super) fn push(&self, frame: QueuedFrame) -> Result<(), LinkSendError> {

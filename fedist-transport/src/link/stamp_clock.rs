@@ -18,10 +18,7 @@ struct Heard {
 
 impl StampClock {
     pub(super) fn new(start: Instant) -> Self {
-        Self {
-            start,
-            heard: Mutex::new(None),
-        }
+        Self { start, heard: Mutex::new(None) }
     }
 
     /// The stamp of a frame that is written now. The peer's last stamp is echoed once.
@@ -34,15 +31,8 @@ impl StampClock {
             (held <= OLDEST).then_some((heard.sent_us, held_us))
         });
         match echo {
-            Some((echo_us, held_us)) => Stamp {
-                sent_us,
-                echo_us,
-                held_us,
-            },
-            None => Stamp {
-                sent_us,
-                ..Stamp::EMPTY
-            },
+            Some((echo_us, held_us)) => Stamp { sent_us, echo_us, held_us },
+            None => Stamp { sent_us, ..Stamp::EMPTY },
         }
     }
 
@@ -51,10 +41,7 @@ impl StampClock {
         // A bulk frame waits behind megabytes in its own stream between stamp and wire; its stamp
         // tells how long that queue is, and nothing about the path.
         if class != Class::Bulk {
-            *self.lock() = Some(Heard {
-                sent_us: stamp.sent_us,
-                at: now,
-            });
+            *self.lock() = Some(Heard { sent_us: stamp.sent_us, at: now });
         }
         if stamp.held_us == Stamp::NO_ECHO {
             return None;
@@ -94,10 +81,7 @@ mod tests {
         assert_eq!(out.held_us, Stamp::NO_ECHO);
         assert_eq!(there.arrive(start + ms(1_030), Class::Message, out), None);
         let back = there.stamp(start + ms(1_530));
-        assert_eq!(
-            here.arrive(start + ms(1_560), Class::Control, back),
-            Some(60_000)
-        );
+        assert_eq!(here.arrive(start + ms(1_560), Class::Control, back), Some(60_000));
     }
 
     #[test]
@@ -108,10 +92,7 @@ mod tests {
         let out = here.stamp(start + wrap - ms(10));
         there.arrive(start + wrap - ms(5), Class::Control, out);
         let back = there.stamp(start + wrap + ms(2));
-        assert_eq!(
-            here.arrive(start + wrap + ms(8), Class::Control, back),
-            Some(11_000)
-        );
+        assert_eq!(here.arrive(start + wrap + ms(8), Class::Control, back), Some(11_000));
     }
 
     #[test]
@@ -129,30 +110,12 @@ mod tests {
     fn nonsense_and_old_stamps_give_no_sample() {
         let start = Instant::now();
         let clock = StampClock::new(start);
-        let from_the_future = Stamp {
-            sent_us: 1,
-            echo_us: 5_000_000,
-            held_us: 0,
-        };
-        assert_eq!(
-            clock.arrive(start + ms(1_000), Class::Control, from_the_future),
-            None
-        );
-        let held_for_ever = Stamp {
-            sent_us: 1,
-            echo_us: 0,
-            held_us: u32::MAX - 1,
-        };
+        let from_the_future = Stamp { sent_us: 1, echo_us: 5_000_000, held_us: 0 };
+        assert_eq!(clock.arrive(start + ms(1_000), Class::Control, from_the_future), None);
+        let held_for_ever = Stamp { sent_us: 1, echo_us: 0, held_us: u32::MAX - 1 };
         assert_eq!(clock.arrive(start, Class::Control, held_for_ever), Some(2));
         assert_eq!(
-            clock.arrive(
-                start + ms(61_000),
-                Class::Control,
-                Stamp {
-                    held_us: 0,
-                    ..held_for_ever
-                }
-            ),
+            clock.arrive(start + ms(61_000), Class::Control, Stamp { held_us: 0, ..held_for_ever }),
             None
         );
         let minute_later = clock.stamp(start + ms(122_000));

@@ -215,17 +215,12 @@ impl MemoryNet {
     }
 
     pub(super) fn is_listening(&self, region: RegionId, id: u64) -> bool {
-        self.listener(region)
-            .is_some_and(|listener| listener.id == id)
+        self.listener(region).is_some_and(|listener| listener.id == id)
     }
 
     pub(super) fn stop_listening(&self, region: RegionId, id: u64) {
         let mut state = self.lock();
-        if state
-            .ports
-            .get(&region)
-            .is_some_and(|listener| listener.id == id)
-        {
+        if state.ports.get(&region).is_some_and(|listener| listener.id == id) {
             state.ports.remove(&region);
         }
     }
@@ -241,11 +236,7 @@ impl MemoryNet {
     pub(super) fn register(&self, from: RegionId, to: RegionId, pipe: &Arc<Pipe>) {
         let mut state = self.lock();
         state.links.retain(|end| end.pipe.strong_count() > 0);
-        state.links.push(LinkEnd {
-            from,
-            to,
-            pipe: Arc::downgrade(pipe),
-        });
+        state.links.push(LinkEnd { from, to, pipe: Arc::downgrade(pipe) });
     }
 
     pub(super) fn count_link(&self) {
@@ -270,12 +261,7 @@ impl State {
             let pair = u64::from(from.get()) << 16 | u64::from(to.get());
             // An odd factor spreads neighbouring pairs over all bits (Knuth, multiplicative hashing).
             let spread = pair.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            Wire {
-                latency: None,
-                loss: 0.0,
-                cut: false,
-                rng: Rng::with_seed(seed ^ spread),
-            }
+            Wire { latency: None, loss: 0.0, cut: false, rng: Rng::with_seed(seed ^ spread) }
         })
     }
 

@@ -138,9 +138,7 @@ impl Pipe {
     }
 
     pub(super) fn lose_reader(&self, detail: &str) {
-        self.end_reader(LinkError::Lost {
-            detail: detail.to_owned(),
-        });
+        self.end_reader(LinkError::Lost { detail: detail.to_owned() });
     }
 
     /// Takes what has arrived, control first; what is still under way when the end is due comes first.

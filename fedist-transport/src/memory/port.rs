@@ -76,18 +76,12 @@ impl MemoryPort {
         let connected = tokio::time::timeout(after, self.connect(target, begun)).await;
         let Ok(Some(link)) = connected else {
             sleep_until(begun + after).await;
-            return Err(DialError::TimedOut {
-                address: address.to_owned(),
-                after,
-            });
+            return Err(DialError::TimedOut { address: address.to_owned(), after });
         };
         match expect {
             Some(expected) if expected != target => Err(DialError::PeerRefused {
                 address: address.to_owned(),
-                reason: PeerRefused::OtherRegion {
-                    says: target,
-                    expected,
-                },
+                reason: PeerRefused::OtherRegion { says: target, expected },
             }),
             _ => Ok(link),
         }
@@ -153,10 +147,7 @@ impl MemoryPort {
         let way_back = net.passage(target, here)?;
         // Made before the last wait, so that a caller who gives up meanwhile ends the other half too.
         let link = ours.link(true, begun.elapsed() + way_back);
-        listener
-            .callers
-            .try_send(theirs.link(false, way_back))
-            .ok()?;
+        listener.callers.try_send(theirs.link(false, way_back)).ok()?;
         sleep_exactly(way_back).await;
         net.passage(target, here)?;
         net.count_link();
@@ -179,9 +170,7 @@ impl Inner {
     }
 
     fn lock_links(&self) -> std::sync::MutexGuard<'_, Vec<std::sync::Weak<LinkCore>>> {
-        self.links
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -214,10 +203,7 @@ impl End {
         let carrier = Box::new(MemoryCarrier(Arc::clone(&end)));
         let core = LinkCore::new(&limits, carrier, Instant::now().into_std(), handshake);
         Link {
-            peer: PeerIdentity {
-                region: end.to,
-                key_hash: memory_key_hash(end.to),
-            },
+            peer: PeerIdentity { region: end.to, key_hash: memory_key_hash(end.to) },
             dialed,
             remote_address: format!("{SCHEME}{}", end.to),
             writer: LinkWriter(WriterKind::Memory(MemoryWriter {
@@ -253,15 +239,11 @@ impl Carrier for MemoryCarrier {
     fn close(&self, reason: &str) {
         let end = &*self.0;
         if let Some(latency) = end.net.passage(end.from, end.to) {
-            let error = LinkError::ClosedByPeer {
-                reason: reason.to_owned(),
-            };
+            let error = LinkError::ClosedByPeer { reason: reason.to_owned() };
             end.outward.close(Instant::now() + latency, error);
         }
         end.outward.vanish();
-        end.inward.end_reader(LinkError::ClosedHere {
-            reason: reason.to_owned(),
-        });
+        end.inward.end_reader(LinkError::ClosedHere { reason: reason.to_owned() });
     }
 }
 
@@ -273,11 +255,7 @@ pub(crate) struct MemoryWriter {
 
 impl MemoryWriter {
     pub(crate) async fn run(self) -> LinkError {
-        let Self {
-            core,
-            end,
-            guard: _guard,
-        } = self;
+        let Self { core, end, guard: _guard } = self;
         let lanes = join3(
             write_class(&core, &end, Class::Control),
             write_class(&core, &end, Class::Message),
@@ -289,9 +267,7 @@ impl MemoryWriter {
             error = end.inward.ended() => Some(error),
             () = core.drain_time_is_over() => None,
         };
-        let error = error.unwrap_or_else(|| LinkError::ClosedHere {
-            reason: core.close_reason(),
-        });
+        let error = error.unwrap_or_else(|| LinkError::ClosedHere { reason: core.close_reason() });
         core.end("the link was lost");
         error
     }
@@ -312,8 +288,7 @@ async fn write_class(core: &LinkCore, end: &End, class: Class) {
         for (mut frame, &arrives) in frames.drain(..).zip(&fates) {
             frame.header.stamp = core.clock().stamp(now.into_std());
             if arrives {
-                end.outward
-                    .push(now + latency, frame.header, join_parts(frame.parts));
+                end.outward.push(now + latency, frame.header, join_parts(frame.parts));
             }
         }
         core.queue(class).release(bytes);

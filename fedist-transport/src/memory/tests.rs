@@ -39,9 +39,7 @@ fn header(class: Class) -> HopHeader {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), future)
-        .await
-        .expect("must not take that long")
+    timeout(Duration::from_secs(20), future).await.expect("must not take that long")
 }
 
 struct Running {
@@ -52,11 +50,7 @@ struct Running {
 
 impl Running {
     fn new(link: Link) -> Self {
-        Self {
-            tx: link.tx,
-            rx: link.rx,
-            writer: tokio::spawn(link.writer.run()),
-        }
+        Self { tx: link.tx, rx: link.rx, writer: tokio::spawn(link.writer.run()) }
     }
 
     fn send(&self, class: Class, number: u32) {
@@ -90,10 +84,7 @@ async fn connect(one: &MemoryPort, two: &MemoryPort) -> (Running, Running) {
     let address = two.local_address();
     let (dialed, accepted) =
         within(async { tokio::join!(one.dial(&address, Some(two.region())), two.accept()) }).await;
-    (
-        Running::new(dialed.unwrap()),
-        Running::new(accepted.unwrap().unwrap()),
-    )
+    (Running::new(dialed.unwrap()), Running::new(accepted.unwrap().unwrap()))
 }
 
 #[tokio::test]
@@ -109,11 +100,7 @@ async fn frames_take_the_latency_of_their_direction_and_keep_their_order() {
     for number in 0..100 {
         one.send(Class::Message, number);
         // Later frames would overtake the earlier ones if they could.
-        net.set_latency(
-            region(1),
-            region(2),
-            ms(60).saturating_sub(ms(1) * number / 2),
-        );
+        net.set_latency(region(1), region(2), ms(60).saturating_sub(ms(1) * number / 2));
     }
     let mut got = Vec::new();
     while got.len() < 100 {
@@ -200,10 +187,7 @@ async fn a_dial_across_a_cut_or_to_nobody_times_out() {
     one.dial("memory:2", None).await.unwrap();
     for bad in ["", "memory:", "memory:0", "memory:x", "127.0.0.1:1"] {
         let error = one.dial(bad, None).await.unwrap_err();
-        assert!(
-            matches!(error, DialError::BadAddress { .. }),
-            "{bad}: {error}"
-        );
+        assert!(matches!(error, DialError::BadAddress { .. }), "{bad}: {error}");
     }
 }
 
@@ -217,13 +201,7 @@ async fn a_dialer_that_expects_another_region_is_told_and_the_other_end_closes()
             .await;
     let error = dialed.unwrap_err();
     assert!(
-        matches!(
-            error,
-            DialError::PeerRefused {
-                reason: PeerRefused::OtherRegion { .. },
-                ..
-            }
-        ),
+        matches!(error, DialError::PeerRefused { reason: PeerRefused::OtherRegion { .. }, .. }),
         "{error}"
     );
     let mut two = Running::new(accepted.unwrap().unwrap());
@@ -249,21 +227,10 @@ async fn closing_delivers_what_was_queued_and_then_the_reason() {
     };
     assert_eq!(got, (0..50).collect::<Vec<u32>>());
     let reason = "enough".to_owned();
-    assert_eq!(
-        error,
-        LinkError::ClosedByPeer {
-            reason: reason.clone()
-        }
-    );
+    assert_eq!(error, LinkError::ClosedByPeer { reason: reason.clone() });
     assert_eq!(within(two.writer).await.unwrap(), error);
-    assert_eq!(
-        within(one.writer).await.unwrap(),
-        LinkError::ClosedHere { reason }
-    );
-    assert_eq!(
-        two.tx.send(header(Class::Control), Default::default()),
-        Err(LinkSendError::Closed)
-    );
+    assert_eq!(within(one.writer).await.unwrap(), LinkError::ClosedHere { reason });
+    assert_eq!(two.tx.send(header(Class::Control), Default::default()), Err(LinkSendError::Closed));
 }
 
 #[tokio::test]
@@ -295,20 +262,14 @@ async fn a_reader_that_stops_holds_its_writer_back_and_loses_nothing() {
     let mut sent = 0_usize;
     let mut idle = 0;
     while idle < 100 {
-        match one
-            .tx
-            .send(header(Class::Bulk), [payload.clone(), Bytes::new()])
-        {
+        match one.tx.send(header(Class::Bulk), [payload.clone(), Bytes::new()]) {
             Ok(()) => (sent, idle) = (sent + 1, 0),
             Err(LinkSendError::Full { .. }) => idle += 1,
             Err(error) => panic!("{error}"),
         }
         tokio::task::yield_now().await;
     }
-    assert!(
-        sent * 60_040 < 20 << 20,
-        "{sent} frames are more than a queue and a window hold"
-    );
+    assert!(sent * 60_040 < 20 << 20, "{sent} frames are more than a queue and a window hold");
     one.send(Class::Control, 9);
     let mut got = 0;
     while got < sent + 1 {
@@ -320,12 +281,7 @@ async fn a_reader_that_stops_holds_its_writer_back_and_loses_nothing() {
 #[test]
 fn regions_on_threads_of_their_own_reach_one_another() {
     let net = MemoryNet::new(1);
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let two = net.port(region(2));
     std::thread::scope(|scope| {
         scope.spawn(|| {

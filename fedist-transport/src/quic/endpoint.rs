@@ -143,13 +143,9 @@ impl QuicEndpoint {
         }
         let failed = |error| bind_error(addr, error);
         let socket = open_socket(addr, config.socket_buffer).map_err(failed)?;
-        let endpoint = Endpoint::new(
-            endpoint_config,
-            Some(server.clone()),
-            socket,
-            Arc::new(TokioRuntime),
-        )
-        .map_err(failed)?;
+        let endpoint =
+            Endpoint::new(endpoint_config, Some(server.clone()), socket, Arc::new(TokioRuntime))
+                .map_err(failed)?;
         let local = endpoint.local_addr().map_err(failed)?;
         Ok(Self(Arc::new(Inner {
             endpoint,
@@ -241,9 +237,7 @@ impl QuicEndpoint {
 
     /// Closes all links and the socket, and waits until the peers have been told, a second at most.
     pub async fn close(&self) {
-        self.0
-            .endpoint
-            .close(VarInt::from_u32(0), b"the region is stopping");
+        self.0.endpoint.close(VarInt::from_u32(0), b"the region is stopping");
         // Peers that do not answer find out by their idle timeout.
         let _ = timeout(CLOSE_TIME, self.0.endpoint.wait_idle()).await;
     }
@@ -262,20 +256,15 @@ impl QuicEndpoint {
     }
 
     async fn resolve(&self, address: &str) -> Result<Vec<SocketAddr>, DialError> {
-        let port = address
-            .rsplit_once(':')
-            .map(|(_, port)| port.parse::<u16>());
+        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
         if !matches!(port, Some(Ok(1..))) {
             return Err(DialError::BadAddress {
                 address: address.to_owned(),
                 form: "host:port, an IPv6 host in brackets",
             });
         }
-        let found = match timeout(
-            self.0.config.handshake_timeout,
-            tokio::net::lookup_host(address),
-        )
-        .await
+        let found = match timeout(self.0.config.handshake_timeout, tokio::net::lookup_host(address))
+            .await
         {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -302,10 +291,8 @@ impl QuicEndpoint {
         expect: Option<RegionId>,
     ) -> Result<Link, DialError> {
         let inner = &*self.0;
-        let unreachable = |detail: String| DialError::Unreachable {
-            address: target.to_string(),
-            detail,
-        };
+        let unreachable =
+            |detail: String| DialError::Unreachable { address: target.to_string(), detail };
         let verifier = inner.identity.verifier(expect).map(Arc::new);
         let verifier = verifier.map_err(|error| unreachable(error.to_string()))?;
         let crypto = inner.tls.client(Arc::clone(&verifier), ALPN);
@@ -323,21 +310,12 @@ impl QuicEndpoint {
         let refused = |error| dial_error(error, target, after, &verifier);
         let connection = timeout(after, connecting)
             .await
-            .map_err(|_| DialError::TimedOut {
-                address: target.to_string(),
-                after,
-            })?
+            .map_err(|_| DialError::TimedOut { address: target.to_string(), after })?
             .map_err(refused)?;
         let violations = Arc::clone(&inner.counters.violations);
-        link_up(
-            connection,
-            true,
-            &inner.config.limits,
-            begun.elapsed(),
-            violations,
-        )
-        .await
-        .map_err(refused)
+        link_up(connection, true, &inner.config.limits, begun.elapsed(), violations)
+            .await
+            .map_err(refused)
     }
 
     /// Starts a caller's handshake, unless too many are under way.
@@ -375,9 +353,7 @@ impl QuicEndpoint {
                 .await
                 .map_err(|_| AcceptError::TimedOut { from, after })?
                 .map_err(failed)?;
-            link_up(connection, false, &limits, begun.elapsed(), violations)
-                .await
-                .map_err(failed)
+            link_up(connection, false, &limits, begun.elapsed(), violations).await.map_err(failed)
         }))
     }
 }

@@ -49,11 +49,7 @@ impl FrameReader {
         let wanted = header.payload_len as usize;
         let payload = if self.body.is_empty() && self.chunk.len() >= wanted {
             let slice = self.chunk.split_to(wanted);
-            if wanted <= COPIED {
-                Bytes::copy_from_slice(&slice)
-            } else {
-                slice
-            }
+            if wanted <= COPIED { Bytes::copy_from_slice(&slice) } else { slice }
         } else {
             let missing = wanted.saturating_sub(self.body.len());
             let part = self.chunk.split_to(missing.min(self.chunk.len()));
@@ -73,11 +69,7 @@ impl FrameReader {
     }
 
     fn next_header(&mut self) -> Result<Option<HopHeader>, ProtocolViolation> {
-        let whole = if self.head_len == 0 {
-            self.chunk.first_chunk().copied()
-        } else {
-            None
-        };
+        let whole = if self.head_len == 0 { self.chunk.first_chunk().copied() } else { None };
         let head = match whole {
             Some(head) => {
                 self.chunk.advance(HOP_HEADER_LEN);
@@ -100,10 +92,7 @@ impl FrameReader {
         };
         let header = HopHeader::decode(&head)?;
         if header.class != self.class {
-            return Err(ProtocolViolation::WrongClass {
-                stream: self.class,
-                frame: header.class,
-            });
+            return Err(ProtocolViolation::WrongClass { stream: self.class, frame: header.class });
         }
         Ok(Some(header))
     }
@@ -186,10 +175,7 @@ mod tests {
     fn a_frame_on_the_stream_of_another_class_is_refused() {
         let mut reader = FrameReader::new(Class::Control);
         reader.push(Bytes::from(frame(Class::Bulk, b"x")));
-        let expected = ProtocolViolation::WrongClass {
-            stream: Class::Control,
-            frame: Class::Bulk,
-        };
+        let expected = ProtocolViolation::WrongClass { stream: Class::Control, frame: Class::Bulk };
         assert_eq!(reader.next(), Err(expected));
     }
 

@@ -66,15 +66,9 @@ pub(super) fn dial_error(
     }
     match error {
         ConnectionError::ConnectionClosed(close) if close.error_code == no_alpn() => {
-            DialError::WireVersion {
-                address,
-                ours: ALPN,
-            }
+            DialError::WireVersion { address, ours: ALPN }
         }
-        ConnectionError::VersionMismatch => DialError::WireVersion {
-            address,
-            ours: ALPN,
-        },
+        ConnectionError::VersionMismatch => DialError::WireVersion { address, ours: ALPN },
         ConnectionError::ConnectionClosed(close)
             if is_tls(close.error_code)
                 || close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
@@ -85,25 +79,17 @@ pub(super) fn dial_error(
             };
             DialError::RefusedByPeer { address, reason }
         }
-        ConnectionError::ApplicationClosed(close) => DialError::RefusedByPeer {
-            address,
-            reason: peer_text(&close.reason),
-        },
-        ConnectionError::TransportError(error) if error.code == no_alpn() => {
-            DialError::WireVersion {
-                address,
-                ours: ALPN,
-            }
+        ConnectionError::ApplicationClosed(close) => {
+            DialError::RefusedByPeer { address, reason: peer_text(&close.reason) }
         }
-        ConnectionError::TimedOut => DialError::TimedOut {
-            address,
-            after: timeout,
-        },
+        ConnectionError::TransportError(error) if error.code == no_alpn() => {
+            DialError::WireVersion { address, ours: ALPN }
+        }
+        ConnectionError::TimedOut => DialError::TimedOut { address, after: timeout },
         ConnectionError::LocallyClosed => DialError::Stopped,
-        other => DialError::Unreachable {
-            address,
-            detail: peer_text(other.to_string().as_bytes()),
-        },
+        other => {
+            DialError::Unreachable { address, detail: peer_text(other.to_string().as_bytes()) }
+        }
     }
 }
 
@@ -119,26 +105,13 @@ pub(super) fn accept_error(
     }
     match (error, offer.protocols()) {
         (ConnectionError::TransportError(error), Some(theirs)) if error.code == no_alpn() => {
-            AcceptError::WireVersion {
-                from,
-                theirs,
-                ours: ALPN,
-            }
+            AcceptError::WireVersion { from, theirs, ours: ALPN }
         }
         (ConnectionError::ConnectionClosed(close), _) if is_tls(close.error_code) => {
-            AcceptError::RefusedByPeer {
-                from,
-                reason: refusal_text(&close.reason),
-            }
+            AcceptError::RefusedByPeer { from, reason: refusal_text(&close.reason) }
         }
-        (ConnectionError::TimedOut, _) => AcceptError::TimedOut {
-            from,
-            after: timeout,
-        },
-        (other, _) => AcceptError::Failed {
-            from,
-            detail: peer_text(other.to_string().as_bytes()),
-        },
+        (ConnectionError::TimedOut, _) => AcceptError::TimedOut { from, after: timeout },
+        (other, _) => AcceptError::Failed { from, detail: peer_text(other.to_string().as_bytes()) },
     }
 }
 
@@ -149,9 +122,7 @@ async fn open_stream(connection: &Connection, class: Class) -> Result<SendStream
     match stream.write_all(&[class as u8]).await {
         Ok(()) => Ok(stream),
         Err(quinn::WriteError::ConnectionLost(error)) => Err(error),
-        Err(_) => Err(connection
-            .close_reason()
-            .unwrap_or(ConnectionError::LocallyClosed)),
+        Err(_) => Err(connection.close_reason().unwrap_or(ConnectionError::LocallyClosed)),
     }
 }
 

@@ -40,9 +40,7 @@ fn header(class: Class) -> HopHeader {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), future)
-        .await
-        .expect("must not take that long")
+    timeout(Duration::from_secs(20), future).await.expect("must not take that long")
 }
 
 fn bind(identity: &Identity) -> QuicEndpoint {
@@ -92,9 +90,8 @@ impl Pair {
         let verifier = Arc::new(identity.verifier(None).unwrap());
         let client = quinn::ClientConfig::new(tls.client(verifier, alpn).unwrap());
         let endpoint = quinn::Endpoint::client(LOOPBACK).unwrap();
-        let connecting = endpoint
-            .connect_with(client, self.two.local_addr(), "rogue.fedist.internal")
-            .unwrap();
+        let connecting =
+            endpoint.connect_with(client, self.two.local_addr(), "rogue.fedist.internal").unwrap();
         Ok((endpoint, connecting.await?))
     }
 }
@@ -119,9 +116,7 @@ impl Running {
 
     fn send(&self, class: Class, payload: &[u8]) {
         let payload = Bytes::copy_from_slice(payload);
-        self.tx
-            .send(header(class), [payload, Bytes::new()])
-            .unwrap();
+        self.tx.send(header(class), [payload, Bytes::new()]).unwrap();
     }
 
     async fn next(&mut self) -> Result<InFrame, LinkError> {
@@ -155,10 +150,7 @@ async fn frames_of_every_class_arrive_whole_and_in_order() {
         let len = lens[n % lens.len()];
         let first = len / (1 + n % 3);
         let byte = (n * 3 + class.index()) as u8;
-        [
-            Bytes::from(vec![byte; first]),
-            Bytes::from(vec![byte; len - first]),
-        ]
+        [Bytes::from(vec![byte; first]), Bytes::from(vec![byte; len - first])]
     };
     const EACH: usize = 60;
     for n in 0..EACH {
@@ -238,10 +230,7 @@ async fn control_overtakes_bulk_that_is_waiting() {
     while two.next().await.unwrap().header.class == Class::Bulk {
         bulk_before += 1;
     }
-    assert!(
-        bulk_before < 90,
-        "{bulk_before} of 100 bulk frames came first"
-    );
+    assert!(bulk_before < 90, "{bulk_before} of 100 bulk frames came first");
 }
 
 #[tokio::test]
@@ -254,22 +243,14 @@ async fn a_full_class_says_so_and_leaves_the_others_alone() {
     while send(Class::Message).is_ok() {
         sent += 1;
     }
-    assert_eq!(
-        send(Class::Message),
-        Err(LinkSendError::Full {
-            class: Class::Message
-        })
-    );
+    assert_eq!(send(Class::Message), Err(LinkSendError::Full { class: Class::Message }));
     assert_eq!(sent, (8 << 20) / 60_040);
     assert_eq!(one.tx.queued(Class::Message), sent * 60_040);
     send(Class::Control).unwrap();
     send(Class::Bulk).unwrap();
     let parts = [payload.clone(), payload.clone()];
     let error = one.tx.send(header(Class::Control), parts).unwrap_err();
-    assert!(matches!(
-        error,
-        LinkSendError::TooLarge { len: 120_000, .. }
-    ));
+    assert!(matches!(error, LinkSendError::TooLarge { len: 120_000, .. }));
 }
 
 #[tokio::test]
@@ -281,24 +262,16 @@ async fn closing_delivers_what_is_queued_and_tells_the_reason() {
     }
     one.tx.close("region 1 goes home");
     one.tx.close("another reason");
-    assert_eq!(
-        one.tx.send(header(Class::Control), Default::default()),
-        Err(LinkSendError::Closed)
-    );
+    assert_eq!(one.tx.send(header(Class::Control), Default::default()), Err(LinkSendError::Closed));
     for n in 0..500_u32 {
         assert_eq!(two.next().await.unwrap().payload[0], n as u8);
     }
     let reason = "region 1 goes home".to_owned();
-    let by_peer = LinkError::ClosedByPeer {
-        reason: reason.clone(),
-    };
+    let by_peer = LinkError::ClosedByPeer { reason: reason.clone() };
     assert_eq!(two.next().await.unwrap_err(), by_peer);
     assert_eq!(two.next().await.unwrap_err(), by_peer);
     assert_eq!(within(two.writer).await.unwrap(), by_peer);
-    assert_eq!(
-        within(one.writer).await.unwrap(),
-        LinkError::ClosedHere { reason }
-    );
+    assert_eq!(within(one.writer).await.unwrap(), LinkError::ClosedHere { reason });
 }
 
 #[tokio::test]
@@ -319,10 +292,7 @@ async fn dropping_either_half_ends_the_link_for_both_at_once() {
         let error = two.next().await.unwrap_err();
         assert!(matches!(error, LinkError::ClosedByPeer { .. }), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(2));
-        assert_eq!(
-            tx.send(header(Class::Control), Default::default()),
-            Err(LinkSendError::Closed)
-        );
+        assert_eq!(tx.send(header(Class::Control), Default::default()), Err(LinkSendError::Closed));
     }
 }
 
@@ -334,10 +304,7 @@ async fn a_dialer_refuses_another_region_and_another_federation_in_clear_words()
         within(async { tokio::join!(pair.one.dial(&address, Some(region(7))), pair.two.accept()) })
             .await;
     let text = dialed.unwrap_err().to_string();
-    assert!(
-        text.contains("the peer's certificate says region 2, expected 7"),
-        "{text}"
-    );
+    assert!(text.contains("the peer's certificate says region 2, expected 7"), "{text}");
     accepted.unwrap().unwrap_err();
 
     let stranger = CertificateAuthority::ephemeral().unwrap();
@@ -348,19 +315,11 @@ async fn a_dialer_refuses_another_region_and_another_federation_in_clear_words()
             .await;
     let error = dialed.unwrap_err();
     assert!(
-        matches!(
-            error,
-            DialError::PeerRefused {
-                reason: PeerRefused::OtherFederation { .. },
-                ..
-            }
-        ),
+        matches!(error, DialError::PeerRefused { reason: PeerRefused::OtherFederation { .. }, .. }),
         "{error}"
     );
     assert!(
-        error
-            .to_string()
-            .contains("the peer's certificate belongs to another federation"),
+        error.to_string().contains("the peer's certificate belongs to another federation"),
         "{error}"
     );
     let error = accepted.unwrap().unwrap_err();
@@ -379,13 +338,7 @@ async fn a_region_whose_own_certificate_has_expired_learns_it_from_its_peer() {
         within(async { tokio::join!(expired.dial(&address, None), pair.two.accept()) }).await;
     let error = accepted.unwrap().unwrap_err();
     assert!(
-        matches!(
-            error,
-            AcceptError::PeerRefused {
-                reason: PeerRefused::Expired { .. },
-                ..
-            }
-        ),
+        matches!(error, AcceptError::PeerRefused { reason: PeerRefused::Expired { .. }, .. }),
         "{error}"
     );
     // The dialer's half of the handshake may be over before the refusal comes.
@@ -407,10 +360,7 @@ async fn another_wire_version_is_refused_by_both_ends_with_the_versions() {
         within(async { tokio::join!(pair.rogue("fedist/2"), pair.two.accept()) }).await;
     rogue.map(drop).unwrap_err();
     let text = accepted.unwrap().unwrap_err().to_string();
-    assert!(
-        text.contains("fedist/2") && text.contains("fedist/1"),
-        "{text}"
-    );
+    assert!(text.contains("fedist/2") && text.contains("fedist/1"), "{text}");
 
     let identity = Identity::ephemeral(region(5), &pair.root).unwrap();
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
@@ -431,16 +381,7 @@ async fn another_wire_version_is_refused_by_both_ends_with_the_versions() {
         within(async { tokio::join!(pair.one.dial(&address, None), serve) }).await;
     served.map(drop).unwrap_err();
     let error = dialed.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            DialError::WireVersion {
-                ours: "fedist/1",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, DialError::WireVersion { ours: "fedist/1", .. }), "{error}");
 }
 
 #[tokio::test]
@@ -458,14 +399,8 @@ async fn a_peer_that_breaks_the_protocol_loses_its_own_link_only() {
         (vec![vec![9]], "unknown class 9"),
         (vec![vec![1], vec![1]], "second stream"),
         (vec![with_class(0, vec![0xff; 40])], "unknown kind"),
-        (
-            vec![with_class(0, frame(Class::Bulk, 0))],
-            "on the Control stream",
-        ),
-        (
-            vec![with_class(1, frame(Class::Message, 65_537))],
-            "too long",
-        ),
+        (vec![with_class(0, frame(Class::Bulk, 0))], "on the Control stream"),
+        (vec![with_class(1, frame(Class::Message, 65_537))], "too long"),
     ];
     for (number, (streams, reason)) in cases.iter().enumerate() {
         let (rogue, accepted) =
@@ -480,10 +415,7 @@ async fn a_peer_that_breaks_the_protocol_loses_its_own_link_only() {
         }
         let error = victim.next().await.unwrap_err();
         assert!(matches!(error, LinkError::Protocol(_)), "{error}");
-        assert!(
-            error.to_string().contains(reason),
-            "{error} should say {reason}"
-        );
+        assert!(error.to_string().contains(reason), "{error} should say {reason}");
         let told = within(rogue.closed()).await.to_string();
         assert!(told.contains(reason), "{told} should say {reason}");
         assert_eq!(pair.two.stats().violations, number as u64 + 1);
@@ -497,10 +429,7 @@ async fn a_peer_that_breaks_the_protocol_loses_its_own_link_only() {
     let mut victim = Running::new(accepted.unwrap().unwrap());
     for _ in 0..2 {
         let mut stream = rogue.open_uni().await.unwrap();
-        stream
-            .write_all(&with_class(1, frame(Class::Message, 0)))
-            .await
-            .unwrap();
+        stream.write_all(&with_class(1, frame(Class::Message, 0))).await.unwrap();
         stream.finish().unwrap();
     }
     let error = loop {
@@ -508,10 +437,7 @@ async fn a_peer_that_breaks_the_protocol_loses_its_own_link_only() {
             break error;
         }
     };
-    assert_eq!(
-        error,
-        LinkError::Protocol(ProtocolViolation::RepeatedClass(Class::Message))
-    );
+    assert_eq!(error, LinkError::Protocol(ProtocolViolation::RepeatedClass(Class::Message)));
     assert_works(&mut one, &mut two).await;
 }
 
@@ -541,9 +467,7 @@ async fn callers_that_never_finish_delay_nobody_and_bring_retry() {
     // Dials to a socket that only collects their first packets.
     let trap = UdpSocket::bind(LOOPBACK).await.unwrap();
     let trap_address = trap.local_addr().unwrap().to_string();
-    let stuck: FuturesUnordered<_> = (0..70)
-        .map(|_| pair.one.dial(&trap_address, None))
-        .collect();
+    let stuck: FuturesUnordered<_> = (0..70).map(|_| pair.one.dial(&trap_address, None)).collect();
     let collect = async {
         let mut firsts = std::collections::HashMap::new();
         let mut buffer = [0; 2_048];
@@ -580,11 +504,8 @@ async fn callers_that_never_finish_delay_nobody_and_bring_retry() {
     };
     within(asked).await;
     let begun = Instant::now();
-    let mut one = Running::new(
-        within(pair.one.dial(&pair.address(), Some(region(2))))
-            .await
-            .unwrap(),
-    );
+    let mut one =
+        Running::new(within(pair.one.dial(&pair.address(), Some(region(2)))).await.unwrap());
     let mut two = Running::new(within(accepting).await.unwrap());
     assert!(begun.elapsed() < Duration::from_secs(3));
     assert_works(&mut one, &mut two).await;
@@ -610,45 +531,25 @@ async fn closing_an_endpoint_tells_its_peers_and_ends_accept_and_dial() {
 async fn an_address_is_in_use_or_malformed_or_silent() {
     let root = CertificateAuthority::ephemeral().unwrap();
     let identity = Identity::ephemeral(region(1), &root).unwrap();
-    let quick = QuicConfig {
-        handshake_timeout: Duration::from_millis(100),
-        ..QuicConfig::default()
-    };
+    let quick =
+        QuicConfig { handshake_timeout: Duration::from_millis(100), ..QuicConfig::default() };
     let endpoint = QuicEndpoint::bind(LOOPBACK, &identity, quick).unwrap();
     let error =
         QuicEndpoint::bind(endpoint.local_addr(), &identity, QuicConfig::default()).unwrap_err();
     assert!(matches!(error, BindError::AddressInUse { .. }), "{error}");
-    for bad in [
-        "",
-        "host",
-        "host:",
-        ":",
-        "host:0",
-        "host:65536",
-        "host:4433x",
-        "127.0.0.1",
-    ] {
+    for bad in ["", "host", "host:", ":", "host:0", "host:65536", "host:4433x", "127.0.0.1"] {
         let error = endpoint.dial(bad, None).await.unwrap_err();
-        assert!(
-            matches!(error, DialError::BadAddress { .. }),
-            "{bad}: {error}"
-        );
+        assert!(matches!(error, DialError::BadAddress { .. }), "{bad}: {error}");
     }
     let silent = UdpSocket::bind(LOOPBACK).await.unwrap();
-    let error = endpoint
-        .dial(&silent.local_addr().unwrap().to_string(), None)
-        .await
-        .unwrap_err();
+    let error = endpoint.dial(&silent.local_addr().unwrap().to_string(), None).await.unwrap_err();
     assert!(matches!(error, DialError::TimedOut { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_host_name_is_resolved_and_larger_datagrams_are_found() {
     let root = CertificateAuthority::ephemeral().unwrap();
-    let large = QuicConfig {
-        mtu_upper: 6400,
-        ..QuicConfig::default()
-    };
+    let large = QuicConfig { mtu_upper: 6400, ..QuicConfig::default() };
     let bind = |number| {
         let identity = Identity::ephemeral(region(number), &root).unwrap();
         QuicEndpoint::bind(LOOPBACK, &identity, large.clone()).unwrap()
@@ -657,10 +558,7 @@ async fn a_host_name_is_resolved_and_larger_datagrams_are_found() {
     let address = format!("localhost:{}", two.local_addr().port());
     let (dialed, accepted) =
         within(async { tokio::join!(one.dial(&address, None), two.accept()) }).await;
-    let (one, mut two) = (
-        Running::new(dialed.unwrap()),
-        Running::new(accepted.unwrap().unwrap()),
-    );
+    let (one, mut two) = (Running::new(dialed.unwrap()), Running::new(accepted.unwrap().unwrap()));
     let mut largest = 0;
     for _ in 0..400 {
         let before = one.tx.stats();

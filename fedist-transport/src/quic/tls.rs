@@ -21,10 +21,8 @@ pub(super) struct TlsMaterial {
 impl TlsMaterial {
     pub(super) fn new(identity: &Identity) -> Result<Self, IdentityError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let key = provider
-            .key_provider
-            .load_private_key(identity.private_key())
-            .map_err(crypto_error)?;
+        let key =
+            provider.key_provider.load_private_key(identity.private_key()).map_err(crypto_error)?;
         let key = Arc::new(CertifiedKey::new(identity.chain(), key));
         Ok(Self { provider, key })
     }
@@ -53,10 +51,7 @@ impl TlsMaterial {
         &self,
         verifier: Arc<PeerVerifier>,
     ) -> Result<(Arc<QuicServerConfig>, Arc<Offer>), IdentityError> {
-        let offer = Arc::new(Offer {
-            key: Arc::clone(&self.key),
-            protocols: Mutex::new(None),
-        });
+        let offer = Arc::new(Offer { key: Arc::clone(&self.key), protocols: Mutex::new(None) });
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(crypto_error)?
@@ -81,10 +76,7 @@ pub(super) struct Offer {
 impl Offer {
     /// The protocols as text, if the handshake came that far.
     pub(super) fn protocols(&self) -> Option<String> {
-        self.protocols
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.protocols.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -92,21 +84,12 @@ impl ResolvesServerCert for Offer {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.alpn().into_iter().flatten().take(4);
         let named: Vec<String> = named.map(crate::link::peer_text).collect();
-        let text = if named.is_empty() {
-            "no protocol".to_owned()
-        } else {
-            named.join(", ")
-        };
-        *self
-            .protocols
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(text);
+        let text = if named.is_empty() { "no protocol".to_owned() } else { named.join(", ") };
+        *self.protocols.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         Some(Arc::clone(&self.key))
     }
 }
 
 fn crypto_error(error: impl ToString) -> IdentityError {
-    IdentityError::Crypto {
-        detail: error.to_string(),
-    }
+    IdentityError::Crypto { detail: error.to_string() }
 }

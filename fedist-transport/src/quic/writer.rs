@@ -28,21 +28,11 @@ impl QuicWriter {
         connection: Connection,
         streams: [SendStream; 3],
     ) -> Self {
-        Self {
-            guard: LinkGuard(Arc::clone(&core)),
-            core,
-            connection,
-            streams,
-        }
+        Self { guard: LinkGuard(Arc::clone(&core)), core, connection, streams }
     }
 
     pub(crate) async fn run(self) -> LinkError {
-        let Self {
-            core,
-            connection,
-            streams: [control, message, bulk],
-            guard: _guard,
-        } = self;
+        let Self { core, connection, streams: [control, message, bulk], guard: _guard } = self;
         let lanes = try_join3(
             write_class(&core, Class::Control, control),
             write_class(&core, Class::Message, message),
@@ -60,12 +50,8 @@ impl QuicWriter {
             (Some(cause), _) | (None, Some(WriteError::ConnectionLost(cause))) => {
                 link_error(cause, &core)
             }
-            (None, Some(other)) => LinkError::Lost {
-                detail: other.to_string(),
-            },
-            (None, None) => LinkError::ClosedHere {
-                reason: core.close_reason(),
-            },
+            (None, Some(other)) => LinkError::Lost { detail: other.to_string() },
+            (None, None) => LinkError::ClosedHere { reason: core.close_reason() },
         };
         core.end("the link was lost");
         error
@@ -136,13 +122,11 @@ impl Carrier for QuicCarrier {
 /// Why a connection ended, in the words of links.
 pub(super) fn link_error(error: ConnectionError, core: &LinkCore) -> LinkError {
     match error {
-        ConnectionError::ApplicationClosed(close) => LinkError::ClosedByPeer {
-            reason: peer_text(&close.reason),
-        },
+        ConnectionError::ApplicationClosed(close) => {
+            LinkError::ClosedByPeer { reason: peer_text(&close.reason) }
+        }
         ConnectionError::ConnectionClosed(close) if is_tls(close.error_code) => {
-            LinkError::RefusedByPeer {
-                reason: refusal_text(&close.reason),
-            }
+            LinkError::RefusedByPeer { reason: refusal_text(&close.reason) }
         }
         ConnectionError::LocallyClosed => LinkError::ClosedHere {
             reason: match core.close_reason() {
@@ -156,9 +140,7 @@ pub(super) fn link_error(error: ConnectionError, core: &LinkCore) -> LinkError {
         {
             LinkError::Protocol(ProtocolViolation::ExtraStream)
         }
-        other => LinkError::Lost {
-            detail: peer_text(other.to_string().as_bytes()),
-        },
+        other => LinkError::Lost { detail: peer_text(other.to_string().as_bytes()) },
     }
 }
 

@@ -115,19 +115,13 @@ impl Session {
         }
         let max = self.config.max_message.min(u32::MAX as usize);
         if body.len() > max {
-            return Err(PushError::TooLarge {
-                len: body.len(),
-                max,
-            });
+            return Err(PushError::TooLarge { len: body.len(), max });
         }
         let need = header.encoded_len(body.len());
         let large = need > MAX_RECORDS_LEN;
         let [message, bulk] = &mut self.tx;
         let bulk_acked = bulk.acked();
-        let to_bulk = large
-            || header
-                .to
-                .is_some_and(|to| self.behind_bulk.holds(to, bulk_acked));
+        let to_bulk = large || header.to.is_some_and(|to| self.behind_bulk.holds(to, bulk_acked));
         let lane = if to_bulk { &*bulk } else { &*message };
         if lane.is_full(need, self.config.queue_bytes) {
             return Err(PushError::Full);
@@ -227,10 +221,7 @@ impl Session {
             return;
         }
         // The frame speaks for the epoch that ends here; later ones will never be used.
-        self.goodbye = Some(self.complete(SessionHeader {
-            flags: FLAG_GOODBYE,
-            ..BARE
-        }));
+        self.goodbye = Some(self.complete(SessionHeader { flags: FLAG_GOODBYE, ..BARE }));
         self.goodbye_now = self.epochs.remote().is_some() || self.stats.frames_sent > 0;
         self.end(EndReason::Goodbye);
         self.ack_now = false;
@@ -280,10 +271,7 @@ impl Session {
     pub(super) fn note_end(&mut self, reason: EndReason, undelivered: Vec<RecordHeader>) {
         if std::mem::take(&mut self.opened) || !undelivered.is_empty() {
             self.stats.ends += 1;
-            self.events.push_back(SessionEvent::Ended {
-                reason,
-                undelivered,
-            });
+            self.events.push_back(SessionEvent::Ended { reason, undelivered });
         }
     }
 
@@ -309,12 +297,7 @@ impl Session {
             barrier: outgoing.barrier,
             ..BARE
         });
-        Transmit {
-            class: class_of(lane),
-            header,
-            records: outgoing.content,
-            retransmit,
-        }
+        Transmit { class: class_of(lane), header, records: outgoing.content, retransmit }
     }
 
     /// Fills in epochs and acknowledgements.
@@ -352,12 +335,7 @@ fn class_of(lane: Lane) -> Class {
 }
 
 fn bare(header: Bytes) -> Transmit {
-    Transmit {
-        class: Class::Control,
-        header,
-        records: Bytes::new(),
-        retransmit: false,
-    }
+    Transmit { class: Class::Control, header, records: Bytes::new(), retransmit: false }
 }
 
 /// A header without records, before [`Session::complete`].
@@ -369,10 +347,7 @@ const BARE: SessionHeader = SessionHeader {
     record_count: 0,
     seq: 0,
     barrier: 0,
-    acks: [Ack {
-        delivered: 0,
-        received: 0,
-    }; 2],
+    acks: [Ack { delivered: 0, received: 0 }; 2],
 };
 
 /// Headers are carved out of blocks, so that a frame costs no allocation.

@@ -48,11 +48,7 @@ pub(super) enum PeerView {
 
 impl Epochs {
     pub(super) fn new(boot: u32) -> Self {
-        Self {
-            own: u64::from(boot) << 32 | 1,
-            remote: None,
-            floor: 0,
-        }
+        Self { own: u64::from(boot) << 32 | 1, remote: None, floor: 0 }
     }
 
     pub(super) fn own(&self) -> u64 {
@@ -157,10 +153,7 @@ mod tests {
         assert_eq!(fresh.judge(PEER, PeerView::Present, true), Verdict::Adopt);
         assert_eq!(fresh.judge(PEER, PeerView::Past, true), Verdict::Stale);
         assert_eq!(fresh.judge(PEER, PeerView::Future, true), Verdict::Future);
-        assert_eq!(
-            fresh.judge(PEER, PeerView::Over, true),
-            Verdict::Reset { restarted: false }
-        );
+        assert_eq!(fresh.judge(PEER, PeerView::Over, true), Verdict::Reset { restarted: false });
     }
 
     #[test]
@@ -178,18 +171,8 @@ mod tests {
             (PEER + 1, PeerView::Opening, true, Verdict::Switch),
             (PEER + 1, PeerView::Past, true, Verdict::Switch),
             (PEER + 1, PeerView::Over, true, reset),
-            (
-                PEER + (1 << 32),
-                PeerView::Present,
-                true,
-                Verdict::Reset { restarted: true },
-            ),
-            (
-                PEER + (1 << 32),
-                PeerView::Past,
-                true,
-                Verdict::Reset { restarted: true },
-            ),
+            (PEER + (1 << 32), PeerView::Present, true, Verdict::Reset { restarted: true }),
+            (PEER + (1 << 32), PeerView::Past, true, Verdict::Reset { restarted: true }),
             (PEER + 1, PeerView::Future, true, Verdict::Future),
         ];
         for (epoch, view, untouched, verdict) in cases {
@@ -207,9 +190,6 @@ mod tests {
         assert_eq!(epochs.peer_fields(), (PEER, FLAG_OVER));
         assert_eq!(epochs.judge(PEER, PeerView::Opening, true), Verdict::Stale);
         assert_eq!(epochs.judge(PEER, PeerView::Present, true), Verdict::Stale);
-        assert_eq!(
-            epochs.judge(PEER + 1, PeerView::Opening, true),
-            Verdict::Adopt
-        );
+        assert_eq!(epochs.judge(PEER + 1, PeerView::Opening, true), Verdict::Adopt);
     }
 }

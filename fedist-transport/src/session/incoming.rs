@@ -89,11 +89,7 @@ impl Session {
                 view != PeerView::Past
             }
             Verdict::Reset { restarted } => {
-                self.end(if restarted {
-                    EndReason::PeerRestarted
-                } else {
-                    EndReason::PeerReset
-                });
+                self.end(if restarted { EndReason::PeerRestarted } else { EndReason::PeerReset });
                 self.open(now, header.epoch);
                 self.ack_now = true;
                 // Our epoch has just changed: only a frame that opens is not meant for the old one.
@@ -115,8 +111,7 @@ impl Session {
         self.epochs.adopt(epoch);
         self.opened = true;
         self.timers.heard(now);
-        self.events
-            .push_back(SessionEvent::Opened { peer_epoch: epoch });
+        self.events.push_back(SessionEvent::Opened { peer_epoch: epoch });
     }
 
     fn take_acks(&mut self, now: Micros, header: &SessionHeader) {
@@ -132,8 +127,7 @@ impl Session {
         }
         if bytes > 0 {
             self.stats.acked += u64::from(records);
-            self.events
-                .push_back(SessionEvent::Acked { records, bytes });
+            self.events.push_back(SessionEvent::Acked { records, bytes });
             self.after_ack();
         }
     }
@@ -188,16 +182,14 @@ impl Session {
 
     fn deliver(&mut self, content: Bytes) {
         if !Fragment::is_fragment(&content) {
-            self.events
-                .push_back(SessionEvent::Deliver { records: content });
+            self.events.push_back(SessionEvent::Deliver { records: content });
             return;
         }
         let whole = Fragment::decode(content)
             .and_then(|fragment| self.reassembly.take(fragment, self.config.max_message));
         match whole {
             Ok(Some((header, body))) => {
-                self.events
-                    .push_back(SessionEvent::DeliverLarge { header, body });
+                self.events.push_back(SessionEvent::DeliverLarge { header, body });
             }
             Ok(None) => {}
             Err(_) => self.stats.malformed_frames += 1,
@@ -212,9 +204,7 @@ fn split(mut payload: Bytes) -> Result<(SessionHeader, Bytes), WireError> {
     payload.advance(SESSION_HEADER_LEN);
     if Fragment::is_fragment(&payload) {
         if header.lane != Some(Lane::Bulk) || header.record_count != 1 {
-            return Err(WireError::Inconsistent(
-                "a fragment travels alone, on the bulk lane",
-            ));
+            return Err(WireError::Inconsistent("a fragment travels alone, on the bulk lane"));
         }
         Fragment::decode(payload.clone())?;
     } else {

@@ -110,23 +110,11 @@ mod tests {
         let mut lane = LaneRx::default();
         assert_eq!(admit(&mut lane, 2), Admission::Kept);
         assert_eq!(admit(&mut lane, 2), Admission::Duplicate);
-        assert_eq!(
-            lane.ack(),
-            Ack {
-                delivered: 0,
-                received: 0b10
-            }
-        );
+        assert_eq!(lane.ack(), Ack { delivered: 0, received: 0b10 });
         assert!(matches!(admit(&mut lane, 1), Admission::Deliver(_)));
         assert!(lane.take_ready(0).is_some());
         assert!(lane.take_ready(0).is_none());
-        assert_eq!(
-            lane.ack(),
-            Ack {
-                delivered: 2,
-                received: 0
-            }
-        );
+        assert_eq!(lane.ack(), Ack { delivered: 2, received: 0 });
         assert_eq!(admit(&mut lane, 1), Admission::Duplicate);
         assert_eq!(admit(&mut lane, 0), Admission::Duplicate);
     }
@@ -136,13 +124,7 @@ mod tests {
         let mut lane = LaneRx::default();
         let admission = lane.admit(1, 5, Bytes::new(), 4, 1_000);
         assert_eq!(admission, Admission::Kept);
-        assert_eq!(
-            lane.ack(),
-            Ack {
-                delivered: 0,
-                received: 1
-            }
-        );
+        assert_eq!(lane.ack(), Ack { delivered: 0, received: 1 });
         assert!(lane.take_ready(4).is_none());
         assert!(lane.take_ready(5).is_some());
     }
@@ -155,10 +137,7 @@ mod tests {
         });
         assert_eq!(kept.count(), 10);
         assert_eq!(lane.admit(1, 9, Bytes::new(), 0, 0), Admission::Kept);
-        assert_eq!(
-            lane.admit(u64::MAX, 0, Bytes::new(), 0, 0),
-            Admission::Overflow
-        );
+        assert_eq!(lane.admit(u64::MAX, 0, Bytes::new(), 0, 0), Admission::Overflow);
     }
 
     #[test]
@@ -173,12 +152,6 @@ mod tests {
         for _ in 0..100 {
             assert!(lane.take_ready(0).is_some());
         }
-        assert_eq!(
-            lane.ack(),
-            Ack {
-                delivered: 101,
-                received: (1 << 49) - 1
-            }
-        );
+        assert_eq!(lane.ack(), Ack { delivered: 101, received: (1 << 49) - 1 });
     }
 }

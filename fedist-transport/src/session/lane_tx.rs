@@ -127,11 +127,7 @@ impl LaneTx {
                 content.put_slice(&head);
             }
             content.put_slice(now);
-            let pieces = if last {
-                Pieces::Last(Box::new(*header))
-            } else {
-                Pieces::Part
-            };
+            let pieces = if last { Pieces::Last(Box::new(*header)) } else { Pieces::Part };
             self.enqueue(content.freeze(), 1, barrier, pieces);
             rest = later;
             first = false;
@@ -179,11 +175,7 @@ impl LaneTx {
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
-        let open = if self.open.is_empty() {
-            0
-        } else {
-            self.open.len() + FRAME_OVERHEAD
-        };
+        let open = if self.open.is_empty() { 0 } else { self.open.len() + FRAME_OVERHEAD };
         self.waiting_cost + open
     }
 
@@ -343,10 +335,7 @@ impl LaneTx {
                 Pieces::Last(header) => undelivered.push(*header),
             }
         }
-        *self = Self {
-            open: std::mem::take(&mut self.open),
-            ..Self::default()
-        };
+        *self = Self { open: std::mem::take(&mut self.open), ..Self::default() };
     }
 
     fn enqueue(&mut self, content: Bytes, count: u16, barrier: u64, pieces: Pieces) {
@@ -368,11 +357,7 @@ impl LaneTx {
     /// The frame `seq` if it was sent and is not acknowledged.
     fn sent_frame(&mut self, seq: u64) -> Option<&mut Frame> {
         let place = usize::try_from(seq.checked_sub(self.acked + 1)?).ok()?;
-        if place < self.sent {
-            self.frames.get_mut(place)
-        } else {
-            None
-        }
+        if place < self.sent { self.frames.get_mut(place) } else { None }
     }
 
     fn send_again(&mut self, seq: u64, now: Micros) -> Option<Outgoing> {
@@ -415,9 +400,7 @@ impl LaneTx {
     fn find_lost(&mut self, now: Micros, received: u64, round_trip: Micros) {
         let mut behind = received;
         for _ in 0..LOST_AFTER - 1 {
-            behind &= !(1_u64
-                .checked_shl(behind.checked_ilog2().unwrap_or(0))
-                .unwrap_or(0));
+            behind &= !(1_u64.checked_shl(behind.checked_ilog2().unwrap_or(0)).unwrap_or(0));
         }
         let Some(third_last) = behind.checked_ilog2() else {
             return;
@@ -486,12 +469,7 @@ impl Frame {
     }
 
     fn outgoing(&self, seq: u64) -> Outgoing {
-        Outgoing {
-            seq,
-            barrier: self.barrier,
-            count: self.count,
-            content: self.content.clone(),
-        }
+        Outgoing { seq, barrier: self.barrier, count: self.count, content: self.content.clone() }
     }
 }
 
@@ -523,34 +501,21 @@ mod tests {
         let mut lane = LaneTx::default();
         for _ in 0..frames {
             lane.push(&header, b"body", 0, 1);
-            lane.take_new(Micros(1), 1 << 20, Micros(100))
-                .expect("there is room");
+            lane.take_new(Micros(1), 1 << 20, Micros(100)).expect("there is room");
         }
         lane
     }
 
     fn ack(lane: &mut LaneTx, delivered: u64, received: u64) -> Result<Acked, NeverSent> {
-        let ack = Ack {
-            delivered,
-            received,
-        };
-        lane.on_ack(
-            Micros(50),
-            ack,
-            &mut RoundTrip::default(),
-            &SessionConfig::default(),
-        )
+        let ack = Ack { delivered, received };
+        lane.on_ack(Micros(50), ack, &mut RoundTrip::default(), &SessionConfig::default())
     }
 
     #[test]
     fn a_peer_that_keeps_everything_is_asked_instead_of_sent_copies() {
         let mut lane = lane_with(1);
         assert_eq!(ack(&mut lane, 0, 1), Ok(Acked::default()));
-        let ask = lane.on_timeout(
-            Micros(999),
-            &RoundTrip::default(),
-            &SessionConfig::default(),
-        );
+        let ask = lane.on_timeout(Micros(999), &RoundTrip::default(), &SessionConfig::default());
         assert!(ask);
         assert!(lane.take_again(Micros(999)).is_none());
         assert!(lane.deadline().is_some(), "and asked again later");

@@ -31,9 +31,7 @@ impl Reassembly {
         let unfinished = self.partial.take();
         let mut partial = match unfinished {
             Some(_) if fragment.first => {
-                return Err(WireError::Inconsistent(
-                    "a large record begins inside another",
-                ));
+                return Err(WireError::Inconsistent("a large record begins inside another"));
             }
             Some(partial) => partial,
             None if fragment.first => {
@@ -48,23 +46,15 @@ impl Reassembly {
                 }
                 piece = piece.slice(len..);
                 // Grows with what really arrives, not with what was claimed.
-                Partial {
-                    header,
-                    body_len,
-                    body: BytesMut::new(),
-                }
+                Partial { header, body_len, body: BytesMut::new() }
             }
             None => {
-                return Err(WireError::Inconsistent(
-                    "a large record without its first piece",
-                ));
+                return Err(WireError::Inconsistent("a large record without its first piece"));
             }
         };
         let len = partial.body.len() + piece.len();
         if len > partial.body_len || (fragment.last && len != partial.body_len) {
-            return Err(WireError::Inconsistent(
-                "the pieces of a large record do not add up",
-            ));
+            return Err(WireError::Inconsistent("the pieces of a large record do not add up"));
         }
         partial.body.extend_from_slice(&piece);
         if fragment.last {

@@ -86,9 +86,7 @@ impl Timers {
 
     /// Whether a frame to or from an ended epoch may be answered now.
     pub(super) fn may_answer(&mut self, now: Micros) -> bool {
-        let due = self
-            .last_answer
-            .is_none_or(|last| now - last >= ANSWER_EVERY);
+        let due = self.last_answer.is_none_or(|last| now - last >= ANSWER_EVERY);
         if due {
             self.last_answer = Some(now);
         }
@@ -113,10 +111,7 @@ impl Session {
             self.timers.watched_since = now;
             self.timers.last_probe = Micros::ZERO;
         }
-        if self
-            .silence_deadline()
-            .is_some_and(|deadline| now >= deadline)
-        {
+        if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
             let silent_for = now - self.timers.last_heard;
             self.end(EndReason::TimedOut { silent_for });
             // The peer may still hear us, or hear us again, and believe all is well.
@@ -202,8 +197,7 @@ impl Session {
             self.ack_now = true;
         } else if self.stats.ends > 0 {
             self.probe_now = true;
-            self.timers
-                .begin_announcing(now + Micros(self.config.session_timeout.0 / 4));
+            self.timers.begin_announcing(now + Micros(self.config.session_timeout.0 / 4));
         }
     }
 

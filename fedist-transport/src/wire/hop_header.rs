@@ -118,11 +118,7 @@ impl Stamp {
     pub const NO_ECHO: u32 = u32::MAX;
 
     /// A stamp that says nothing yet: what a frame carries before a link fills it at write time.
-    pub const EMPTY: Stamp = Stamp {
-        sent_us: 0,
-        echo_us: 0,
-        held_us: Stamp::NO_ECHO,
-    };
+    pub const EMPTY: Stamp = Stamp { sent_us: 0, echo_us: 0, held_us: Stamp::NO_ECHO };
 }
 
 impl Default for Stamp {
@@ -144,11 +140,7 @@ pub struct SourceRoute {
 
 impl SourceRoute {
     /// No relays: the destination is at the other end of the link.
-    pub const DIRECT: SourceRoute = SourceRoute {
-        relays: [None; MAX_RELAYS],
-        len: 0,
-        position: 0,
-    };
+    pub const DIRECT: SourceRoute = SourceRoute { relays: [None; MAX_RELAYS], len: 0, position: 0 };
 
     /// A route over `relays`, none of them passed yet.
     ///
@@ -164,10 +156,7 @@ impl SourceRoute {
 
     /// The relay that the frame is on its way to; `None` on the last link, to the destination.
     pub fn next_relay(&self) -> Option<RegionId> {
-        self.relays
-            .get(usize::from(self.position))
-            .copied()
-            .flatten()
+        self.relays.get(usize::from(self.position)).copied().flatten()
     }
 
     /// Where the next link must lead: the next relay, or `dst` behind the last one.
@@ -233,10 +222,7 @@ impl SourceRoute {
         if self.contains(relay) {
             return Err(WireError::BadRoute);
         }
-        let slot = self
-            .relays
-            .get_mut(usize::from(self.len))
-            .ok_or(WireError::BadRoute)?;
+        let slot = self.relays.get_mut(usize::from(self.len)).ok_or(WireError::BadRoute)?;
         *slot = Some(relay);
         self.len += 1;
         Ok(())
@@ -386,11 +372,7 @@ mod tests {
             src: id(1),
             dst: id(65534),
             payload_len: 65536,
-            stamp: Stamp {
-                sent_us: 0x0102_0304,
-                echo_us: 5,
-                held_us: 6,
-            },
+            stamp: Stamp { sent_us: 0x0102_0304, echo_us: 5, held_us: 6 },
             route,
         }
     }
@@ -419,15 +401,7 @@ mod tests {
             (6, 0x80, WireError::ReservedBits(0x8000)),
             (9, 0, WireError::BadRegion(0)),
             (11, 0xff, WireError::BadRegion(0xffff)),
-            (
-                15,
-                1,
-                WireError::TooLong {
-                    what: "frame payload",
-                    len: 65537,
-                    max: 65536,
-                },
-            ),
+            (15, 1, WireError::TooLong { what: "frame payload", len: 65537, max: 65536 }),
             (31, 3, WireError::BadRoute),
             (39, 1, WireError::BadRoute),
         ];
@@ -458,10 +432,7 @@ mod tests {
         let seven: Vec<_> = (1..=7).map(id).collect();
         assert_eq!(SourceRoute::new(&six).map(|route| route.len()), Ok(6));
         assert_eq!(SourceRoute::new(&seven), Err(WireError::BadRoute));
-        assert_eq!(
-            SourceRoute::new(&[id(1), id(2), id(1)]),
-            Err(WireError::BadRoute)
-        );
+        assert_eq!(SourceRoute::new(&[id(1), id(2), id(1)]), Err(WireError::BadRoute));
     }
 
     #[test]

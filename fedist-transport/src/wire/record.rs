@@ -149,30 +149,10 @@ impl RecordHeader {
         if bytes.len() < len {
             return Err(truncated("record header", len, bytes.len()));
         }
-        let from = if has(FLAG_FROM) {
-            LocalId::new(rest.get_uint(6)).ok()
-        } else {
-            None
-        };
-        let correlation = if has(FLAG_CORRELATION) {
-            rest.get_u32()
-        } else {
-            0
-        };
-        let deadline_ms = if has(FLAG_DEADLINE) {
-            rest.get_u32()
-        } else {
-            0
-        };
-        let header = Self {
-            kind,
-            to,
-            from,
-            type_hash,
-            version,
-            correlation,
-            deadline_ms,
-        };
+        let from = if has(FLAG_FROM) { LocalId::new(rest.get_uint(6)).ok() } else { None };
+        let correlation = if has(FLAG_CORRELATION) { rest.get_u32() } else { 0 };
+        let deadline_ms = if has(FLAG_DEADLINE) { rest.get_u32() } else { 0 };
+        let header = Self { kind, to, from, type_hash, version, correlation, deadline_ms };
         Ok((header, len, body_len))
     }
 }
@@ -228,11 +208,7 @@ pub(crate) fn check_records(mut bytes: &[u8], count: u16) -> Result<(), WireErro
         };
         bytes = rest;
     }
-    if bytes.is_empty() {
-        Ok(())
-    } else {
-        Err(WireError::TrailingBytes(bytes.len()))
-    }
+    if bytes.is_empty() { Ok(()) } else { Err(WireError::TrailingBytes(bytes.len())) }
 }
 
 /// One piece of a record that is too large for a frame.
@@ -259,9 +235,7 @@ impl Fragment {
 
     /// Whether the content of a frame is a piece of a record rather than whole records.
     pub fn is_fragment(payload: &[u8]) -> bool {
-        payload
-            .first()
-            .is_some_and(|first| first & KIND_MASK == FRAGMENT_KIND)
+        payload.first().is_some_and(|first| first & KIND_MASK == FRAGMENT_KIND)
     }
 
     /// Reads the content of a frame for which [`is_fragment`](Self::is_fragment) holds.
@@ -281,11 +255,7 @@ impl Fragment {
         }
         payload.advance(Self::HEADER_LEN);
         if payload.is_empty() {
-            return Err(truncated(
-                "fragment",
-                Self::HEADER_LEN + 1,
-                Self::HEADER_LEN,
-            ));
+            return Err(truncated("fragment", Self::HEADER_LEN + 1, Self::HEADER_LEN));
         }
         Ok(Self {
             first: lead & FRAGMENT_FIRST != 0,
@@ -358,14 +328,10 @@ mod tests {
             RecordKind::ReplyError,
             RecordKind::Signal,
         ];
-        let ids = (
-            0..kinds.len(),
-            0..1_u64 << 48,
-            prop_oneof![Just(0), 1..1_u64 << 48],
-        );
+        let ids = (0..kinds.len(), 0..1_u64 << 48, prop_oneof![Just(0), 1..1_u64 << 48]);
         let rest = (any::<u32>(), any::<u16>(), any::<u32>(), 0..3_u32);
-        (ids, rest).prop_map(
-            move |((kind, to, from), (hash, version, correlation, deadline))| RecordHeader {
+        (ids, rest).prop_map(move |((kind, to, from), (hash, version, correlation, deadline))| {
+            RecordHeader {
                 kind: kinds[kind],
                 to: local(to),
                 from: local(from),
@@ -373,8 +339,8 @@ mod tests {
                 version,
                 correlation,
                 deadline_ms: deadline,
-            },
-        )
+            }
+        })
     }
 
     #[test]
@@ -419,17 +385,11 @@ mod tests {
         let whole = out.freeze();
         for have in 1..whole.len() {
             let items: Vec<_> = Records::new(whole.slice(..have)).collect();
-            assert!(
-                matches!(items[..], [Err(WireError::Truncated { .. })]),
-                "{have} bytes"
-            );
+            assert!(matches!(items[..], [Err(WireError::Truncated { .. })]), "{have} bytes");
             assert!(check_records(&whole[..have], 1).is_err());
         }
         assert_eq!(check_records(&whole, 1), Ok(()));
-        assert_eq!(
-            check_records(&whole, 0),
-            Err(WireError::TrailingBytes(whole.len()))
-        );
+        assert_eq!(check_records(&whole, 0), Err(WireError::TrailingBytes(whole.len())));
     }
 
     #[test]
@@ -437,13 +397,7 @@ mod tests {
         let mut out = BytesMut::new();
         tell().encode_header(u32::MAX, &mut out);
         let items: Vec<_> = Records::new(out.freeze()).collect();
-        assert!(matches!(
-            items[..],
-            [Err(WireError::Truncated {
-                what: "record body",
-                ..
-            })]
-        ));
+        assert!(matches!(items[..], [Err(WireError::Truncated { what: "record body", .. })]));
     }
 
     #[test]
@@ -451,11 +405,7 @@ mod tests {
         let payload = Bytes::copy_from_slice(&[Fragment::lead(true, false), 7, 8]);
         assert!(Fragment::is_fragment(&payload));
         let piece = Bytes::from_static(&[7, 8]);
-        let fragment = Fragment {
-            first: true,
-            last: false,
-            piece,
-        };
+        let fragment = Fragment { first: true, last: false, piece };
         assert_eq!(Fragment::decode(payload), Ok(fragment));
         assert!(Fragment::decode(Bytes::new()).is_err());
         assert!(Fragment::decode(Bytes::from_static(&[FRAGMENT_KIND])).is_err());

@@ -139,14 +139,8 @@ impl SessionHeader {
             seq: word(bytes, 20),
             barrier: word(bytes, 28),
             acks: [
-                Ack {
-                    delivered: word(bytes, 36),
-                    received: word(bytes, 44),
-                },
-                Ack {
-                    delivered: word(bytes, 52),
-                    received: word(bytes, 60),
-                },
+                Ack { delivered: word(bytes, 36), received: word(bytes, 44) },
+                Ack { delivered: word(bytes, 52), received: word(bytes, 60) },
             ],
         };
         header.check()?;
@@ -164,12 +158,10 @@ impl SessionHeader {
         }
         let bare = self.seq == 0 && self.record_count == 0 && self.barrier == 0;
         match self.lane {
-            None if !bare => Err(WireError::Inconsistent(
-                "a frame without a lane has records",
-            )),
-            Some(_) if self.seq == 0 || self.record_count == 0 => Err(WireError::Inconsistent(
-                "a frame of a lane has no number or no records",
-            )),
+            None if !bare => Err(WireError::Inconsistent("a frame without a lane has records")),
+            Some(_) if self.seq == 0 || self.record_count == 0 => {
+                Err(WireError::Inconsistent("a frame of a lane has no number or no records"))
+            }
             _ => Ok(()),
         }
     }
@@ -195,16 +187,7 @@ mod tests {
             record_count: 0x0405,
             seq: 6,
             barrier: 7,
-            acks: [
-                Ack {
-                    delivered: 8,
-                    received: 9,
-                },
-                Ack {
-                    delivered: 10,
-                    received: 1 << 63,
-                },
-            ],
+            acks: [Ack { delivered: 8, received: 9 }, Ack { delivered: 10, received: 1 << 63 }],
         }
     }
 
@@ -240,45 +223,22 @@ mod tests {
     #[test]
     fn contradicting_fields_are_refused() {
         let cases = [
-            SessionHeader {
-                epoch: 0,
-                ..sample()
-            },
+            SessionHeader { epoch: 0, ..sample() },
             SessionHeader { seq: 0, ..sample() },
-            SessionHeader {
-                record_count: 0,
-                ..sample()
-            },
-            SessionHeader {
-                lane: None,
-                ..sample()
-            },
-            SessionHeader {
-                lane: None,
-                seq: 0,
-                record_count: 0,
-                ..sample()
-            },
+            SessionHeader { record_count: 0, ..sample() },
+            SessionHeader { lane: None, ..sample() },
+            SessionHeader { lane: None, seq: 0, record_count: 0, ..sample() },
         ];
         for header in cases {
             let decoded = SessionHeader::decode(&header.encode());
-            assert!(
-                matches!(decoded, Err(WireError::Inconsistent(_))),
-                "{header:?}"
-            );
+            assert!(matches!(decoded, Err(WireError::Inconsistent(_))), "{header:?}");
         }
         let mut bytes = sample().encode();
         bytes[16] = 2;
-        assert_eq!(
-            SessionHeader::decode(&bytes),
-            Err(WireError::UnknownLane(2))
-        );
+        assert_eq!(SessionHeader::decode(&bytes), Err(WireError::UnknownLane(2)));
         bytes[16] = 1;
         bytes[17] = 10;
-        assert_eq!(
-            SessionHeader::decode(&bytes),
-            Err(WireError::ReservedBits(8))
-        );
+        assert_eq!(SessionHeader::decode(&bytes), Err(WireError::ReservedBits(8)));
     }
 
     proptest! {

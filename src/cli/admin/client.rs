@@ -21,15 +21,8 @@ pub(crate) struct Client {
 
 /// How one ping ended.
 pub(crate) enum Pinged {
-    Pong {
-        rtt: Duration,
-        alive: bool,
-        boot: u32,
-    },
-    Lost {
-        reason: String,
-        lasting: bool,
-    },
+    Pong { rtt: Duration, alive: bool, boot: u32 },
+    Lost { reason: String, lasting: bool },
 }
 
 impl Client {
@@ -62,21 +55,12 @@ impl Client {
 
     /// One ping from the node.
     pub(crate) fn ping(&mut self, target: PingOf, deadline_ms: u32) -> Result<Pinged, Failure> {
-        let ask = Ask::Ping {
-            target,
-            deadline_ms,
-        };
+        let ask = Ask::Ping { target, deadline_ms };
         let patience = ANSWER.saturating_add(Duration::from_millis(u64::from(deadline_ms)));
         match self.ask(ask, patience)? {
-            Answer::Pong {
-                rtt_us,
-                alive,
-                boot,
-            } => Ok(Pinged::Pong {
-                rtt: Duration::from_micros(rtt_us),
-                alive,
-                boot,
-            }),
+            Answer::Pong { rtt_us, alive, boot } => {
+                Ok(Pinged::Pong { rtt: Duration::from_micros(rtt_us), alive, boot })
+            }
             Answer::Lost { reason, lasting } => Ok(Pinged::Lost { reason, lasting }),
             _ => Err(absent(&self.data_dir)),
         }
@@ -104,10 +88,7 @@ impl Client {
     }
 
     fn ask(&mut self, ask: Ask, patience: Duration) -> Result<Answer, Failure> {
-        let request = Request {
-            token: self.token.reveal(),
-            ask,
-        };
+        let request = Request { token: self.token.reveal(), ask };
         let answer = self.exchange(&request, patience);
         let answer = answer.map_err(|error| self.unanswered(&error, patience))?;
         match answer {
@@ -135,10 +116,7 @@ impl Client {
         };
         Failure::new(
             Exit::Network,
-            format!(
-                "node on data directory {} {why}; try again",
-                self.data_dir.display()
-            ),
+            format!("node on data directory {} {why}; try again", self.data_dir.display()),
         )
     }
 
@@ -150,9 +128,7 @@ impl Client {
         line.push(b'\n');
         stream.write_all(&line)?;
         let mut line = Vec::new();
-        (&mut self.stream)
-            .take(MAX_ANSWER)
-            .read_until(b'\n', &mut line)?;
+        (&mut self.stream).take(MAX_ANSWER).read_until(b'\n', &mut line)?;
         if line.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -173,10 +149,7 @@ fn absent(data_dir: &Path) -> Failure {
 }
 
 fn timed_out(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 const CONNECT: Duration = Duration::from_secs(2);
@@ -213,12 +186,7 @@ mod tests {
         let Err(error) = Client::connect(dir.path()) else {
             panic!("connected");
         };
-        assert!(
-            error
-                .to_string()
-                .starts_with("no node runs on data directory"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("no node runs on data directory"), "{error}");
     }
 
     #[test]
@@ -228,9 +196,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut heard = [0_u8; 16];
             let _ = stream.read(&mut heard);
-            stream
-                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         });
         let error = Client::connect(dir.path()).unwrap().status().unwrap_err();
         assert!(error.to_string().starts_with("no node runs"), "{error}");

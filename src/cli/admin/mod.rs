@@ -230,20 +230,10 @@ mod tests {
     fn requests_look_as_the_description_says() {
         assert_eq!(json(Ask::Status), r#""status""#);
         assert_eq!(json(Ask::Stop), r#""stop""#);
-        let ping = Ask::Ping {
-            target: PingOf::Actor("2.8".parse().unwrap()),
-            deadline_ms: 1000,
-        };
-        assert_eq!(
-            json(ping),
-            r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#
-        );
+        let ping = Ask::Ping { target: PingOf::Actor("2.8".parse().unwrap()), deadline_ms: 1000 };
+        assert_eq!(json(ping), r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#);
         assert_eq!(serde_json::from_str::<Ask>(&json(ping)).unwrap(), ping);
-        for bad in [
-            "\"halt\"",
-            "{}",
-            r#"{"ping":{"target":"0","deadline_ms":1}}"#,
-        ] {
+        for bad in ["\"halt\"", "{}", r#"{"ping":{"target":"0","deadline_ms":1}}"#] {
             assert!(serde_json::from_str::<Ask>(bad).is_err(), "{bad}");
         }
     }
@@ -278,10 +268,7 @@ mod tests {
             String::new(),
             "{}".to_owned(),
             format!(r#"{{"address":"192.0.2.1:9","token":"{token}","pid":7}}"#),
-            format!(
-                r#"{{"address":"127.0.0.1:9","token":"{}","pid":7}}"#,
-                &token[1..]
-            ),
+            format!(r#"{{"address":"127.0.0.1:9","token":"{}","pid":7}}"#, &token[1..]),
         ] {
             fs::write(dir.path().join(ADMIN_FILE), text).unwrap();
             let Err(error) = AdminFile::read(dir.path()) else {

@@ -62,25 +62,17 @@ impl Server {
         stop: watch::Sender<bool>,
     ) -> Result<Open, Failure> {
         let unready = |error: &dyn std::fmt::Display| {
-            Failure::new(
-                Exit::Other,
-                format!("admin socket (loopback) failed: {error}"),
-            )
+            Failure::new(Exit::Other, format!("admin socket (loopback) failed: {error}"))
         };
         let token = Token::random().map_err(|error| unready(&error))?;
         let contact = Contact {
-            address: self
-                .listener
-                .local_addr()
-                .map_err(|error| unready(&error))?,
+            address: self.listener.local_addr().map_err(|error| unready(&error))?,
             token: token.clone(),
             pid: std::process::id(),
         };
         let room = Arc::new(Room { node, token, stop });
         tokio::spawn(accept(self.listener, room));
-        Ok(Open {
-            _file: AdminFile::write(data_dir, &contact)?,
-        })
+        Ok(Open { _file: AdminFile::write(data_dir, &contact)? })
     }
 }
 
@@ -176,10 +168,7 @@ impl Room {
                 Some(status) => Answer::Status(Box::new(status)),
                 None => Answer::Gone,
             },
-            Ask::Ping {
-                target,
-                deadline_ms,
-            } => {
+            Ask::Ping { target, deadline_ms } => {
                 let deadline =
                     Duration::from_millis(u64::from(deadline_ms.clamp(1, MAX_DEADLINE_MS)));
                 let asked = Instant::now();
@@ -191,10 +180,7 @@ impl Room {
                     },
                     Err(error) => {
                         tracing::debug!(%error, waited = ?asked.elapsed(), "ping");
-                        Answer::Lost {
-                            reason: error.to_string(),
-                            lasting: lasting(&error),
-                        }
+                        Answer::Lost { reason: error.to_string(), lasting: lasting(&error) }
                     }
                 }
             }

@@ -33,9 +33,8 @@ impl Token {
             return false;
         }
         let pairs = self.0.bytes().zip(text.bytes());
-        let differing = pairs.fold(0_u8, |differing, (a, b)| {
-            std::hint::black_box(differing | (a ^ b))
-        });
+        let differing =
+            pairs.fold(0_u8, |differing, (a, b)| std::hint::black_box(differing | (a ^ b)));
         differing == 0
     }
 }

@@ -30,9 +30,7 @@ impl FromStr for RegionNumber {
 impl<'de> Deserialize<'de> for RegionNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         integer(deserializer, "a region number 1..=65534", |value| {
-            let id = u16::try_from(value)
-                .ok()
-                .and_then(|id| RegionId::new(id).ok());
+            let id = u16::try_from(value).ok().and_then(|id| RegionId::new(id).ok());
             id.map(Self).ok_or_else(|| {
                 format!("region id {value} is out of range; regions are numbered 1..=65534; choose another number")
             })
@@ -131,9 +129,7 @@ impl FromStr for Dial {
             )));
         };
         Ok(Self {
-            region: region
-                .parse()
-                .map_err(|error: IdError| Malformed(error.to_string()))?,
+            region: region.parse().map_err(|error: IdError| Malformed(error.to_string()))?,
             address: address.parse()?,
         })
     }
@@ -254,23 +250,10 @@ mod tests {
         for good in ["127.0.0.1:0", "root.example:4433", "[::1]:1"] {
             assert_eq!(good.parse::<HostPort>().unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            ":1",
-            "host",
-            "host:",
-            "host:70000",
-            "::1:1",
-            "ho st:1",
-            "a\n:1",
-        ] {
+        for bad in ["", ":1", "host", "host:", "host:70000", "::1:1", "ho st:1", "a\n:1"] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
         }
-        assert!(
-            format!("{}:1", "x".repeat(300))
-                .parse::<HostPort>()
-                .is_err()
-        );
+        assert!(format!("{}:1", "x".repeat(300)).parse::<HostPort>().is_err());
     }
 
     #[test]
@@ -278,14 +261,7 @@ mod tests {
         for good in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:5"] {
             assert!(good.parse::<AdminAddress>().is_ok(), "{good}");
         }
-        for bad in [
-            "0.0.0.0:0",
-            "192.168.0.1:1",
-            "[::]:1",
-            "localhost:1",
-            "127.0.0.1",
-            "",
-        ] {
+        for bad in ["0.0.0.0:0", "192.168.0.1:1", "[::]:1", "localhost:1", "127.0.0.1", ""] {
             assert!(bad.parse::<AdminAddress>().is_err(), "{bad}");
         }
     }

@@ -40,12 +40,7 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         given: 0,
         settled: 0,
         counts: WordCounts::default(),
-        tasks: stage
-            .plan
-            .regions
-            .iter()
-            .map(|region| (region.id, 0))
-            .collect(),
+        tasks: stage.plan.regions.iter().map(|region| (region.id, 0)).collect(),
         repeated: 0,
     };
     let mut splitter = Splitter::new(piece_len(text.bytes, regions));
@@ -59,23 +54,13 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
             return Ok(());
         }
         whole.push(block);
-        splitter
-            .push(block)
-            .into_iter()
-            .try_for_each(|piece| hands.give(piece))
+        splitter.push(block).into_iter().try_for_each(|piece| hands.give(piece))
     })?;
     if let Some(piece) = splitter.finish() {
         hands.give(piece)?;
     }
     while hands.settle_one()? {}
-    let Hands {
-        bar,
-        counts,
-        tasks,
-        given,
-        repeated,
-        ..
-    } = hands;
+    let Hands { bar, counts, tasks, given, repeated, .. } = hands;
     drop(bar);
 
     let expected = whole.counts();
@@ -118,11 +103,7 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
             grouped(words.total),
             grouped(words.distinct),
             started.elapsed().as_secs_f64(),
-            if equal {
-                "the same".to_owned()
-            } else {
-                grouped(words.single_process_total)
-            }
+            if equal { "the same".to_owned() } else { grouped(words.single_process_total) }
         ),
     );
     if !equal {
@@ -159,12 +140,8 @@ impl Hands<'_, '_> {
         while self.open.len() >= self.at_most {
             self.settle_one()?;
         }
-        let count = Command::Count(Count {
-            piece: self.given,
-            text: piece,
-        });
-        self.open
-            .push_back(self.stage.fleet.region(RegionId::MIN)?.order(count)?);
+        let count = Command::Count(Count { piece: self.given, text: piece });
+        self.open.push_back(self.stage.fleet.region(RegionId::MIN)?.order(count)?);
         self.given += 1;
         Ok(())
     }
@@ -174,9 +151,7 @@ impl Hands<'_, '_> {
         let Some(call) = self.open.pop_front() else {
             return Ok(false);
         };
-        let counted: Counted = call
-            .answer(PATIENCE)
-            .context("a task was not done anywhere")?;
+        let counted: Counted = call.answer(PATIENCE).context("a task was not done anywhere")?;
         self.counts.merge(counted.counts);
         *self.tasks.entry(counted.region).or_default() += 1;
         self.repeated += u64::from(counted.attempts > 1);
@@ -207,19 +182,14 @@ fn shares(tasks: &[(RegionId, u64)]) -> String {
         let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
         return format!("{least} to {most} in each of {} regions", tasks.len());
     }
-    let each: Vec<String> = tasks
-        .iter()
-        .map(|(id, count)| format!("{count} in {id}"))
-        .collect();
+    let each: Vec<String> = tasks.iter().map(|(id, count)| format!("{count} in {id}")).collect();
     each.join(", ")
 }
 
 /// Small enough that every region gets some pieces, large enough that the way there is worth it.
 fn piece_len(bytes: u64, regions: usize) -> usize {
     let share = bytes / (regions as u64 * 4);
-    usize::try_from(share)
-        .unwrap_or(LONGEST_PIECE)
-        .clamp(SHORTEST_PIECE, LONGEST_PIECE)
+    usize::try_from(share).unwrap_or(LONGEST_PIECE).clamp(SHORTEST_PIECE, LONGEST_PIECE)
 }
 
 const SHORTEST_PIECE: usize = 512;

@@ -33,27 +33,15 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
     show.line(format_args!("    before  {}", stage.named_path(&path)));
     let sink = stage.fleet.region(to)?.clone();
     let source = stage.fleet.region(from)?.clone();
-    let pid: RegionPid = sink.ask(
-        Command::Sink(Sink {
-            messages: MESSAGES as usize,
-        }),
-        PATIENCE,
-    )?;
+    let pid: RegionPid = sink.ask(Command::Sink(Sink { messages: MESSAGES as usize }), PATIENCE)?;
     let bar = show.bar(MESSAGES as usize, "sending");
-    let pour = source.order(Command::Pour(Pour {
-        to: pid,
-        messages: MESSAGES,
-        over_ms: OVER_MS,
-    }))?;
-    let halfway: Halfway = pour
-        .event(PATIENCE)?
-        .context("the source ended before it was halfway")?;
+    let pour =
+        source.order(Command::Pour(Pour { to: pid, messages: MESSAGES, over_ms: OVER_MS }))?;
+    let halfway: Halfway =
+        pour.event(PATIENCE)?.context("the source ended before it was halfway")?;
     // The route may have changed since it was chosen: what counts is who relays now.
     let Some(hub) = relay_to_lose(&stage.plan, &halfway.path) else {
-        bail!(
-            "no hub to kill: halfway the route was {}",
-            stage.named_path(&halfway.path)
-        );
+        bail!("no hub to kill: halfway the route was {}", stage.named_path(&halfway.path));
     };
     let at_kill: TallyReport = sink.ask(Command::Drained, PATIENCE)?;
     stage.fleet.kill(hub)?;
@@ -89,15 +77,9 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         path_after,
     };
     if found.path_before != path {
-        show.line(format_args!(
-            "    at kill {}",
-            stage.named_path(&found.path_before)
-        ));
+        show.line(format_args!("    at kill {}", stage.named_path(&found.path_before)));
     }
-    show.line(format_args!(
-        "    after   {}",
-        stage.named_path(&found.path_after)
-    ));
+    show.line(format_args!("    after   {}", stage.named_path(&found.path_after)));
     show.note(format_args!(
         "the longest pause, {:.0} ms, ended with message {}",
         found.longest_pause_ms,
@@ -131,29 +113,18 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
 /// Two leaves and the route that traffic between them takes now, through a hub that can be spared.
 fn choose(stage: &Stage<'_>) -> anyhow::Result<(RegionId, RegionId, Vec<RegionId>)> {
     let statuses = stage.statuses()?;
-    let leaves = stage
-        .plan
-        .regions
-        .iter()
-        .filter(|region| region.role == Role::Leaf);
+    let leaves = stage.plan.regions.iter().filter(|region| region.role == Role::Leaf);
     let leaves: Vec<RegionId> = leaves.map(|region| region.id).collect();
     let planned = stage.plan.detours().into_iter().map(|detour| {
         let id = |i: usize| stage.plan.regions[i].id;
         (id(detour.source), id(detour.sink))
     });
-    let any = leaves
-        .iter()
-        .flat_map(|from| leaves.iter().map(move |to| (*from, *to)));
+    let any = leaves.iter().flat_map(|from| leaves.iter().map(move |to| (*from, *to)));
     let mut second_best = None;
     for (from, to) in planned.chain(any.filter(|(from, to)| from != to)) {
-        let routes = statuses
-            .get(&from)
-            .into_iter()
-            .flat_map(|status| &status.routes);
-        let Some(path) = routes
-            .into_iter()
-            .find(|route| route.to == to)
-            .map(|route| route.path.clone())
+        let routes = statuses.get(&from).into_iter().flat_map(|status| &status.routes);
+        let Some(path) =
+            routes.into_iter().find(|route| route.to == to).map(|route| route.path.clone())
         else {
             continue;
         };

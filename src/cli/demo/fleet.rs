@@ -80,9 +80,7 @@ impl Hold {
         if held.released {
             bail!("the demo is being stopped");
         }
-        let mut child = command
-            .spawn()
-            .context("a region process could not be started")?;
+        let mut child = command.spawn().context("a region process could not be started")?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         held.children.insert(id, child);
         Ok(pipes)
@@ -93,20 +91,13 @@ impl Hold {
     }
 }
 
-type Pipes = (
-    Option<ChildStdin>,
-    Option<std::process::ChildStdout>,
-    Option<std::process::ChildStderr>,
-);
+type Pipes =
+    (Option<ChildStdin>, Option<std::process::ChildStdout>, Option<std::process::ChildStderr>);
 
 impl Fleet {
     /// No process yet. With `verbose` their logs go to stderr, else they are kept for the case of failure.
     pub(crate) fn new(hold: Hold, verbose: bool) -> Self {
-        Self {
-            hold,
-            regions: BTreeMap::new(),
-            verbose,
-        }
+        Self { hold, regions: BTreeMap::new(), verbose }
     }
 
     /// Starts the process of a region; its node starts with [`Command::Start`].
@@ -124,11 +115,7 @@ impl Fleet {
             .arg(data_dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(if self.verbose {
-                Stdio::inherit()
-            } else {
-                Stdio::piped()
-            });
+            .stderr(if self.verbose { Stdio::inherit() } else { Stdio::piped() });
         // Ctrl-C is for the demo, which ends its regions itself.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -158,9 +145,7 @@ impl Fleet {
 
     /// The process of a region that was started and not killed.
     pub(crate) fn region(&self, id: RegionId) -> anyhow::Result<&Arc<RegionProcess>> {
-        self.regions
-            .get(&id)
-            .with_context(|| format!("region {id} does not run"))
+        self.regions.get(&id).with_context(|| format!("region {id} does not run"))
     }
 
     /// All that run, in the order of their numbers.
@@ -170,14 +155,9 @@ impl Fleet {
 
     /// Kills the process of a region with SIGKILL and waits for its end.
     pub(crate) fn kill(&mut self, id: RegionId) -> anyhow::Result<()> {
-        let mut child = self
-            .hold
-            .take(id)
-            .with_context(|| format!("region {id} does not run"))?;
+        let mut child = self.hold.take(id).with_context(|| format!("region {id} does not run"))?;
         self.regions.remove(&id);
-        child
-            .kill()
-            .with_context(|| format!("region {id} could not be killed"))?;
+        child.kill().with_context(|| format!("region {id} could not be killed"))?;
         child.wait()?;
         Ok(())
     }
@@ -186,10 +166,7 @@ impl Fleet {
     /// The others are killed when the fleet is dropped.
     pub(crate) fn stop(&mut self, patience: Duration) -> usize {
         let until = Instant::now() + patience;
-        let calls: Vec<_> = self
-            .running()
-            .map(|region| region.order(Command::Stop))
-            .collect();
+        let calls: Vec<_> = self.running().map(|region| region.order(Command::Stop)).collect();
         let ids: Vec<RegionId> = self.regions.keys().copied().collect();
         let stopped: Vec<bool> = calls
             .into_iter()
@@ -251,10 +228,7 @@ impl RegionProcess {
     pub(crate) fn order(self: &Arc<Self>, command: Command) -> anyhow::Result<Call> {
         let (sender, heard) = mpsc::channel();
         self.order_into(command, sender)?;
-        Ok(Call {
-            region: Arc::clone(self),
-            heard,
-        })
+        Ok(Call { region: Arc::clone(self), heard })
     }
 
     /// Gives an order whose answers go into a channel that several orders share.
@@ -356,10 +330,7 @@ fn hear(id: RegionId, lines: impl BufRead, calls: &Mutex<Calls>) {
     let mut calls = lock(calls);
     calls.gone = true;
     for (_, sender) in calls.open.drain() {
-        let _ = sender.send((
-            id,
-            Heard::Failed("the process ended unexpectedly".to_owned()),
-        ));
+        let _ = sender.send((id, Heard::Failed("the process ended unexpectedly".to_owned())));
     }
 }
 

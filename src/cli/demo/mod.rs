@@ -93,20 +93,12 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         args.regions,
         args.matrix,
     ));
-    let mut report = Report {
-        regions: args.regions,
-        matrix: args.matrix.clone(),
-        ..Report::default()
-    };
+    let mut report =
+        Report { regions: args.regions, matrix: args.matrix.clone(), ..Report::default() };
     let outcome = Stage::set_up(
         &show,
         &hold,
-        &Cast {
-            base,
-            matrix,
-            picked,
-            verbose: args.verbose,
-        },
+        &Cast { base, matrix, picked, verbose: args.verbose },
         text,
         &mut report,
     );
@@ -134,11 +126,7 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         super::say(&format!("{}\n", serde_json::to_string(&report)?))?;
     }
-    Ok(if report.ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn summary(show: &Show, report: &Report) {
@@ -168,11 +156,7 @@ fn summary(show: &Show, report: &Report) {
     for failure in &report.failures {
         show.verdict(false, failure.lines().next().unwrap_or_default());
     }
-    let all = if report.ok {
-        "all of it held"
-    } else {
-        "not all of it held"
-    };
+    let all = if report.ok { "all of it held" } else { "not all of it held" };
     show.verdict(report.ok, format_args!("{all}, in {:.1} s", report.seconds));
 }
 
@@ -203,11 +187,7 @@ fn stop_on_ctrl_c(hold: &Hold) -> anyhow::Result<()> {
     let hold = hold.clone();
     ctrlc::set_handler(move || {
         let killed = hold.release();
-        let clear = if std::io::stderr().is_terminal() {
-            "\r\x1b[K"
-        } else {
-            ""
-        };
+        let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
         let text = format!("{clear}interrupted: {killed} regions ended, nothing is left behind\n");
         let _ = std::io::stderr().write_all(text.as_bytes());
         process::exit(130);
@@ -224,10 +204,7 @@ fn give_way(hold: &Hold) {
 
 type Step = fn(&mut Stage<'_>, &mut Report) -> anyhow::Result<()>;
 
-const STEPS: [(&str, Step); 3] = [
-    ("pairs", pairs::run),
-    ("words", counting::run),
-    ("failover", failover::run),
-];
+const STEPS: [(&str, Step); 3] =
+    [("pairs", pairs::run), ("words", counting::run), ("failover", failover::run)];
 
 const MOST: usize = 32;

@@ -20,16 +20,11 @@ use super::{
 
 /// Measures all pairs, those out of tolerance again, and shows what came of it.
 pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<()> {
-    stage
-        .show
-        .section("Every region asks every other (ms, there and back)");
+    stage.show.section("Every region asks every other (ms, there and back)");
     let ids: Vec<RegionId> = stage.plan.regions.iter().map(|region| region.id).collect();
     let all = |from: &RegionId| ids.iter().map(|to| (*from, *to)).collect::<Vec<_>>();
-    let mut wanted: BTreeSet<Pair> = ids
-        .iter()
-        .flat_map(all)
-        .filter(|(from, to)| from != to)
-        .collect();
+    let mut wanted: BTreeSet<Pair> =
+        ids.iter().flat_map(all).filter(|(from, to)| from != to).collect();
     let mut found: BTreeMap<Pair, PairReport> = BTreeMap::new();
     let mut again = 0;
     for attempt in 1..=ATTEMPTS {
@@ -42,18 +37,10 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         thread::sleep(BREATH);
     }
     report.routes = found.into_values().collect();
-    report.pairs_ok = report
-        .routes
-        .iter()
-        .filter(|pair| pair.within_tolerance())
-        .count();
+    report.pairs_ok = report.routes.iter().filter(|pair| pair.within_tolerance()).count();
     show_pairs(stage, &report.routes);
     let held = report.pairs_ok == report.pairs;
-    let repeated = if again > 0 {
-        format!(" ({again} measured again)")
-    } else {
-        String::new()
-    };
+    let repeated = if again > 0 { format!(" ({again} measured again)") } else { String::new() };
     stage.show.verdict(
         held,
         format_args!(
@@ -62,9 +49,7 @@ pub(crate) fn run(stage: &mut Stage<'_>, report: &mut Report) -> anyhow::Result<
         ),
     );
     let emulated = stage.emulated();
-    let late = emulated
-        .iter()
-        .map(|link| link.given_median_ms - link.asked_ms);
+    let late = emulated.iter().map(|link| link.given_median_ms - link.asked_ms);
     stage.show.note(format_args!(
         "the emulator kept to its delays within {:.2} ms in the median, on {} directed links",
         late.fold(0.0, f64::max),
@@ -93,22 +78,12 @@ fn measure(
     found: &mut BTreeMap<Pair, PairReport>,
 ) -> anyhow::Result<()> {
     let regions = stage.plan.regions.len();
-    let bar = stage.show.bar(
-        wanted.len(),
-        if attempt == 1 {
-            "asking"
-        } else {
-            "asking again"
-        },
-    );
+    let bar = stage.show.bar(wanted.len(), if attempt == 1 { "asking" } else { "asking again" });
     let before = stage.statuses()?;
     let (sender, heard) = mpsc::channel();
     let mut open = 0;
     for region in stage.fleet.running() {
-        let targets = wanted
-            .iter()
-            .filter(|(from, _)| *from == region.id)
-            .map(|(_, to)| *to);
+        let targets = wanted.iter().filter(|(from, _)| *from == region.id).map(|(_, to)| *to);
         let mut targets: Vec<RegionId> = targets.collect();
         if targets.is_empty() {
             continue;
@@ -172,9 +147,7 @@ fn judge(
     if now.within_tolerance() {
         return now;
     }
-    Some(by(before))
-        .filter(PairReport::within_tolerance)
-        .unwrap_or(now)
+    Some(by(before)).filter(PairReport::within_tolerance).unwrap_or(now)
 }
 
 fn hold_against(
@@ -218,10 +191,9 @@ fn route(
 fn describe(pair: &PairReport) -> String {
     let measured = match (&pair.error, pair.measured_ms) {
         (Some(error), _) => error.clone(),
-        (None, Some(measured)) => format!(
-            "measured {measured:.1} ms, emulated {:.1} ms",
-            pair.emulated_ms
-        ),
+        (None, Some(measured)) => {
+            format!("measured {measured:.1} ms, emulated {:.1} ms", pair.emulated_ms)
+        }
         (None, None) => "not measured".to_owned(),
     };
     format!("{} → {}: {measured}", pair.from, pair.to)
@@ -291,10 +263,7 @@ fn row(stage: &Stage<'_>, pair: &PairReport) -> [String; 6] {
 /// Colours whole lines, so that the columns stay aligned.
 fn show_table(show: &Show, table: &Table, pairs: &[PairReport]) {
     for (i, line) in table.render().lines().enumerate() {
-        let held = i
-            .checked_sub(1)
-            .and_then(|at| pairs.get(at))
-            .map(PairReport::within_tolerance);
+        let held = i.checked_sub(1).and_then(|at| pairs.get(at)).map(PairReport::within_tolerance);
         match held {
             None => show.line(format_args!("    {}", show.paint(Ink::Dim, line))),
             Some(true) => show.line(format_args!("    {line}")),

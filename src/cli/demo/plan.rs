@@ -63,11 +63,7 @@ impl Plan {
             return None;
         }
         let hubs = ((n as f64).sqrt().round() as usize).clamp(1, n - 3);
-        let cores = if n <= 8 {
-            subsets(n, hubs + 1)
-        } else {
-            vec![medoids(delay_ms, hubs + 1)]
-        };
+        let cores = if n <= 8 { subsets(n, hubs + 1) } else { vec![medoids(delay_ms, hubs + 1)] };
         let plans = cores
             .iter()
             .flat_map(|core| core.iter().map(|root| Plan::build(delay_ms, core, *root)));
@@ -77,11 +73,7 @@ impl Plan {
     /// The planned links, each once, the dialing region first.
     pub(crate) fn links(&self) -> Vec<(usize, usize)> {
         let of = |(from, region): (usize, &PlannedRegion)| {
-            region
-                .dials
-                .iter()
-                .map(|to| (from, *to))
-                .collect::<Vec<_>>()
+            region.dials.iter().map(|to| (from, *to)).collect::<Vec<_>>()
         };
         self.regions.iter().enumerate().flat_map(of).collect()
     }
@@ -94,11 +86,7 @@ impl Plan {
 
     /// The number of waves.
     pub(crate) fn waves(&self) -> usize {
-        self.regions
-            .iter()
-            .map(|region| region.wave + 1)
-            .max()
-            .unwrap_or(0)
+        self.regions.iter().map(|region| region.wave + 1).max().unwrap_or(0)
     }
 
     /// The sum of the delays along a path of region numbers; `None` if one is not of the plan.
@@ -140,9 +128,7 @@ impl Plan {
         let mut open: Vec<usize> = (0..n).collect();
         best[from] = Some((0.0, from));
         loop {
-            let costs = open
-                .iter()
-                .filter_map(|i| best[*i].map(|(cost, _)| (cost, *i)));
+            let costs = open.iter().filter_map(|i| best[*i].map(|(cost, _)| (cost, *i)));
             let Some((cost, here)) = costs.min_by(|a, b| a.0.total_cmp(&b.0)) else {
                 return best;
             };
@@ -160,9 +146,7 @@ impl Plan {
     /// Pairs of leaves with a hub between them, and a route without it; the clearest cases first.
     pub(crate) fn detours(&self) -> Vec<Detour> {
         let leaves: Vec<usize> = self.with_role(Role::Leaf).collect();
-        let hubs = self
-            .with_role(Role::Hub)
-            .map(|hub| (hub, self.routes_from(hub, None)));
+        let hubs = self.with_role(Role::Hub).map(|hub| (hub, self.routes_from(hub, None)));
         let hubs: Vec<_> = hubs.collect();
         let mut detours = Vec::new();
         for source in &leaves {
@@ -219,25 +203,15 @@ impl Plan {
             !parents.into_iter().any(|parent| parent == Some(*hub))
         });
         let mean = mean * (1.0 + 0.25 * childless.count() as f64);
-        let margin = self
-            .detours()
-            .first()
-            .map_or(0.0, |detour| detour.margin_ms);
+        let margin = self.detours().first().map_or(0.0, |detour| detour.margin_ms);
         let wanted = (mean * 0.25).max(CLEAR_MARGIN_MS);
-        if margin >= wanted {
-            mean
-        } else {
-            mean + (wanted - margin) * 1e3
-        }
+        if margin >= wanted { mean } else { mean + (wanted - margin) * 1e3 }
     }
 
     fn build(delay_ms: &[Vec<f64>], core: &[usize], root: usize) -> Plan {
         let n = delay_ms.len();
-        let by_distance = |a: &usize, b: &usize| {
-            delay_ms[root][*a]
-                .total_cmp(&delay_ms[root][*b])
-                .then(a.cmp(b))
-        };
+        let by_distance =
+            |a: &usize, b: &usize| delay_ms[root][*a].total_cmp(&delay_ms[root][*b]).then(a.cmp(b));
         let mut hubs: Vec<usize> = core.iter().copied().filter(|i| *i != root).collect();
         hubs.sort_by(by_distance);
         let mut leaves: Vec<usize> = (0..n).filter(|i| !core.contains(i)).collect();
@@ -286,10 +260,7 @@ impl Plan {
         }
         // All leaves in one wave: they wait for one another's hubs anyway.
         let last = regions.iter().map(|region| region.wave).max().unwrap_or(0);
-        for leaf in regions
-            .iter_mut()
-            .filter(|region| region.role == Role::Leaf)
-        {
+        for leaf in regions.iter_mut().filter(|region| region.role == Role::Leaf) {
             leaf.wave = last;
         }
         let mut neighbours = vec![Vec::new(); n];
@@ -299,11 +270,7 @@ impl Plan {
                 neighbours[*to].push(i);
             }
         }
-        Plan {
-            regions,
-            delay_ms,
-            neighbours,
-        }
+        Plan { regions, delay_ms, neighbours }
     }
 }
 
@@ -311,11 +278,7 @@ impl Plan {
 fn medoids(delay_ms: &[Vec<f64>], k: usize) -> Vec<usize> {
     let n = delay_ms.len();
     let cost = |core: &[usize]| -> f64 {
-        let to_core = |i: usize| {
-            core.iter()
-                .map(|c| delay_ms[i][*c])
-                .fold(f64::INFINITY, f64::min)
-        };
+        let to_core = |i: usize| core.iter().map(|c| delay_ms[i][*c]).fold(f64::INFINITY, f64::min);
         (0..n).map(to_core).sum()
     };
     let mut core: Vec<usize> = Vec::new();
@@ -372,11 +335,7 @@ mod tests {
         let picked = matrix.pick(n);
         let row = |from: &usize| {
             let cell = |to: &usize| {
-                if from == to {
-                    0.0
-                } else {
-                    matrix.one_way_ms(*from, *to).unwrap()
-                }
+                if from == to { 0.0 } else { matrix.one_way_ms(*from, *to).unwrap() }
             };
             picked.iter().map(cell).collect()
         };
@@ -386,11 +345,7 @@ mod tests {
     fn check(plan: &Plan, n: usize) {
         let links = plan.links();
         assert_eq!(plan.regions.len(), n);
-        assert!(
-            links.len() < plan.links_all_to_all(),
-            "{} links of {n}",
-            links.len()
-        );
+        assert!(links.len() < plan.links_all_to_all(), "{} links of {n}", links.len());
         let mut once: Vec<_> = links.iter().map(|(a, b)| (*a.min(b), *a.max(b))).collect();
         once.sort_unstable();
         once.dedup();
@@ -400,17 +355,10 @@ mod tests {
             assert_eq!(region.parent.is_none(), region.role == Role::Root);
             assert_eq!(region.dials.first().copied(), region.parent);
             for to in &region.dials {
-                assert!(
-                    plan.regions[*to].wave < region.wave,
-                    "who is dialed starts before"
-                );
+                assert!(plan.regions[*to].wave < region.wave, "who is dialed starts before");
             }
             if region.role != Role::Leaf {
-                assert!(
-                    plan.survives(i),
-                    "{n} regions survive the loss of region {}",
-                    region.id
-                );
+                assert!(plan.survives(i), "{n} regions survive the loss of region {}", region.id);
             }
         }
         let mut places: Vec<usize> = plan.regions.iter().map(|region| region.place).collect();
@@ -427,9 +375,7 @@ mod tests {
                 let plan = of_matrix(&matrix, n);
                 check(&plan, n);
                 let detours = plan.detours();
-                let best = detours
-                    .first()
-                    .expect("traffic between leaves through a hub");
+                let best = detours.first().expect("traffic between leaves through a hub");
                 assert!(best.margin_ms >= CLEAR_MARGIN_MS, "{n}: {best:?}");
             }
         }
@@ -453,9 +399,7 @@ mod tests {
         let plan = of_matrix(&LatencyMatrix::aws(), 5);
         let detour = plan.detours().remove(0);
         let (short, with) = plan.route(detour.source, detour.sink, None).unwrap();
-        let (long, without) = plan
-            .route(detour.source, detour.sink, Some(detour.hub))
-            .unwrap();
+        let (long, without) = plan.route(detour.source, detour.sink, Some(detour.hub)).unwrap();
         assert!(with.contains(&detour.hub) && !without.contains(&detour.hub));
         assert!((long - short - detour.margin_ms).abs() < 1e-9);
         let ids: Vec<_> = with.iter().map(|i| plan.regions[*i].id).collect();
@@ -465,10 +409,7 @@ mod tests {
 
     #[test]
     fn the_same_delays_give_the_same_plan() {
-        let (a, b) = (
-            of_matrix(&LatencyMatrix::aws(), 12),
-            of_matrix(&LatencyMatrix::aws(), 12),
-        );
+        let (a, b) = (of_matrix(&LatencyMatrix::aws(), 12), of_matrix(&LatencyMatrix::aws(), 12));
         assert_eq!(a.links(), b.links());
     }
 }

@@ -59,9 +59,7 @@ pub(crate) fn run_region(args: RegionArgs) -> anyhow::Result<ExitCode> {
     std::thread::Builder::new()
         .name("demo-stdin".into())
         .spawn(move || listen(&orders, &data_dir))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, serve(args, ordered))
 }
 
@@ -113,13 +111,8 @@ async fn serve(
             return Ok(ExitCode::FAILURE);
         }
     };
-    voice.done(&Started {
-        address: node.local_address().to_owned(),
-    });
-    let region = Rc::new(Region {
-        node,
-        sink: RefCell::new(None),
-    });
+    voice.done(&Started { address: node.local_address().to_owned() });
+    let region = Rc::new(Region { node, sink: RefCell::new(None) });
     while let Some(order) = orders.recv().await {
         let voice = Voice(order.id);
         if matches!(order.command, Command::Stop) {
@@ -198,9 +191,7 @@ impl Region {
         let pinged = stream::iter(ping.targets)
             .map(|to| self.ping_one(to, ping.samples, deadline))
             .buffer_unordered(ping.at_once.max(1));
-        pinged
-            .for_each(|pinged| async move { voice.event(&pinged) })
-            .await;
+        pinged.for_each(|pinged| async move { voice.event(&pinged) }).await;
     }
 
     /// The first round trip opens the session of the two regions and is not counted.
@@ -216,11 +207,7 @@ impl Region {
                 }
             }
         }
-        Pinged {
-            to,
-            rtt_ms,
-            error: None,
-        }
+        Pinged { to, rtt_ms, error: None }
     }
 
     /// The home of a piece is delineated; the other regions stand by, the cheapest to reach first.
@@ -234,11 +221,7 @@ impl Region {
                 routes: Some(&view.routes),
             },
         )?;
-        let mut others: Vec<_> = view
-            .routes
-            .iter()
-            .map(|(to, route)| (route.cost, to))
-            .collect();
+        let mut others: Vec<_> = view.routes.iter().map(|(to, route)| (route.cost, to)).collect();
         others.sort_unstable();
         let others = others.into_iter().map(|(_, to)| to);
         let regions: Vec<RegionId> = [home]
@@ -246,16 +229,9 @@ impl Region {
             .chain(others.filter(|to| *to != home))
             .chain((home != self.node.region()).then_some(self.node.region()))
             .collect();
-        let counted = self
-            .node
-            .tasks()
-            .supervised(count_words, count.text, regions, TASK_DEADLINE)
-            .await?;
-        Ok(Counted {
-            counts: counted.value,
-            region: counted.region,
-            attempts: counted.attempts,
-        })
+        let counted =
+            self.node.tasks().supervised(count_words, count.text, regions, TASK_DEADLINE).await?;
+        Ok(Counted { counts: counted.value, region: counted.region, attempts: counted.attempts })
     }
 
     fn put_up_sink(&self, sink: &Sink) -> anyhow::Result<RegionPid> {
@@ -296,10 +272,7 @@ impl Region {
     async fn path_to(&self, region: RegionId) -> Vec<RegionId> {
         let routes = self.node.status().await.map(|status| status.routes);
         let mut routes = routes.into_iter().flatten();
-        routes
-            .find(|route| route.to == region)
-            .map(|route| route.path)
-            .unwrap_or_default()
+        routes.find(|route| route.to == region).map(|route| route.path).unwrap_or_default()
     }
 }
 
@@ -323,11 +296,7 @@ impl Voice {
         let mut line = json(&Reply { id: self.0, heard }).to_string();
         line.push('\n');
         let mut out = io::stdout().lock();
-        if out
-            .write_all(line.as_bytes())
-            .and_then(|()| out.flush())
-            .is_err()
-        {
+        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
             // Nobody listens any more; the end of stdin says so too, and cleans up.
             tracing::debug!("the demo does not listen");
         }

@@ -117,8 +117,7 @@ impl PairReport {
 
     /// How far the measured time is from the emulated one, in ms.
     pub(crate) fn off_ms(&self) -> f64 {
-        self.measured_ms
-            .map_or(f64::INFINITY, |measured| measured - self.emulated_ms)
+        self.measured_ms.map_or(f64::INFINITY, |measured| measured - self.emulated_ms)
     }
 }
 

@@ -13,15 +13,10 @@ pub(crate) struct ScratchDir(PathBuf);
 impl ScratchDir {
     /// Makes it under a name that nobody has.
     pub(crate) fn create() -> io::Result<Self> {
-        let seed = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.subsec_nanos());
+        let seed =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
         for attempt in 0..100_u32 {
-            let name = format!(
-                "{PREFIX}{}-{:08x}",
-                process::id(),
-                seed.wrapping_add(attempt)
-            );
+            let name = format!("{PREFIX}{}-{:08x}", process::id(), seed.wrapping_add(attempt));
             let path = std::env::temp_dir().join(name);
             let mut builder = fs::DirBuilder::new();
             #[cfg(unix)]

@@ -31,11 +31,8 @@ pub(crate) enum Ink {
 impl Show {
     /// On stdout, or on stderr where stdout is for JSON.
     pub(crate) fn new(to_stderr: bool) -> Self {
-        let terminal = if to_stderr {
-            io::stderr().is_terminal()
-        } else {
-            io::stdout().is_terminal()
-        };
+        let terminal =
+            if to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
         let plain = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
@@ -71,11 +68,7 @@ impl Show {
 
     /// Something that held, or did not.
     pub(crate) fn verdict(&self, held: bool, text: impl Display) {
-        let mark = if held {
-            self.paint(Ink::Green, "✓")
-        } else {
-            self.paint(Ink::Red, "✗")
-        };
+        let mark = if held { self.paint(Ink::Green, "✓") } else { self.paint(Ink::Red, "✗") };
         self.line(format_args!("  {mark} {text}"));
     }
 

@@ -61,19 +61,10 @@ impl<'a> Stage<'a> {
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
         show.section("Regions");
-        let Cast {
-            base,
-            matrix,
-            picked,
-            verbose,
-        } = cast;
+        let Cast { base, matrix, picked, verbose } = cast;
         let row = |from: &usize| {
             let cell = |to: &usize| {
-                if from == to {
-                    Some(0.0)
-                } else {
-                    matrix.one_way_ms(*from, *to)
-                }
+                if from == to { Some(0.0) } else { matrix.one_way_ms(*from, *to) }
             };
             picked.iter().map(cell).collect()
         };
@@ -81,11 +72,8 @@ impl<'a> Stage<'a> {
         let plan = delay_ms
             .and_then(|delay_ms| Plan::new(&delay_ms))
             .context("the matrix lacks delays between the places")?;
-        let places: Vec<usize> = plan
-            .regions
-            .iter()
-            .filter_map(|region| picked.get(region.place).copied())
-            .collect();
+        let places: Vec<usize> =
+            plan.regions.iter().filter_map(|region| picked.get(region.place).copied()).collect();
         let names = names(matrix, &places);
         let mut stage = Self {
             show,
@@ -101,12 +89,8 @@ impl<'a> Stage<'a> {
         let statuses = stage.settle()?;
         report.links = links(&statuses).len();
         stage.show_tree(matrix, &places);
-        let core = stage
-            .plan
-            .regions
-            .iter()
-            .enumerate()
-            .filter(|(_, region)| region.role != Role::Leaf);
+        let core =
+            stage.plan.regions.iter().enumerate().filter(|(_, region)| region.role != Role::Leaf);
         let sturdy = core.into_iter().all(|(i, _)| stage.plan.survives(i));
         let few = report.links < report.links_all_to_all;
         show.verdict(
@@ -139,10 +123,7 @@ impl<'a> Stage<'a> {
             .running()
             .map(|region| Ok((region.id, region.order(Command::Status)?)))
             .collect::<anyhow::Result<_>>()?;
-        calls
-            .into_iter()
-            .map(|(id, call)| Ok((id, call.answer(ANSWER_PATIENCE)?)))
-            .collect()
+        calls.into_iter().map(|(id, call)| Ok((id, call.answer(ANSWER_PATIENCE)?))).collect()
     }
 
     /// A region as people read it: `2 us-east-1`.
@@ -173,11 +154,7 @@ impl<'a> Stage<'a> {
     /// What the emulator asked of its links and what it gave, so far.
     pub(crate) fn emulated(&self) -> Vec<EmulatedLink> {
         let links = self.wan.report();
-        links
-            .iter()
-            .filter(|link| link.measured > 0)
-            .map(EmulatedLink::from)
-            .collect()
+        links.iter().filter(|link| link.measured > 0).map(EmulatedLink::from).collect()
     }
 
     fn start_processes(
@@ -193,9 +170,8 @@ impl<'a> Stage<'a> {
         let bar = self.show.bar(total, "starting processes");
         let mut addresses: BTreeMap<usize, SocketAddr> = BTreeMap::new();
         for wave in 0..self.plan.waves() {
-            let members: Vec<usize> = (0..total)
-                .filter(|i| self.plan.regions[*i].wave == wave)
-                .collect();
+            let members: Vec<usize> =
+                (0..total).filter(|i| self.plan.regions[*i].wave == wave).collect();
             for i in &members {
                 let (id, name) = (self.plan.regions[*i].id, &self.names[*i]);
                 self.fleet.spawn(id, name, &fleet::data_dir(base, id))?;
@@ -219,10 +195,7 @@ impl<'a> Stage<'a> {
                     dial,
                     coordinates: place.and_then(|place| Coordinates::new(place.lat, place.lon)),
                 };
-                let call = self
-                    .fleet
-                    .region(region.id)?
-                    .order(Command::Start(Box::new(start)))?;
+                let call = self.fleet.region(region.id)?.order(Command::Start(Box::new(start)))?;
                 calls.push((i, call));
             }
             for (i, call) in calls {
@@ -245,19 +218,13 @@ impl<'a> Stage<'a> {
         let mut doors = Vec::new();
         for j in &from.dials {
             let to = self.plan.regions[*j].id;
-            let target = addresses
-                .get(j)
-                .context("a region is dialed before it runs")?;
+            let target = addresses.get(j).context("a region is dialed before it runs")?;
             let there = self.plan.path_ms(&[from.id, to]).unwrap_or_default();
             let back = self.plan.path_ms(&[to, from.id]).unwrap_or_default();
-            self.wan
-                .set(from.id, to, LinkProfile::with_delay(millis(there)));
-            self.wan
-                .set(to, from.id, LinkProfile::with_delay(millis(back)));
-            let door = self
-                .wan
-                .link(from.id, to, *target)
-                .context("the emulated WAN has no socket")?;
+            self.wan.set(from.id, to, LinkProfile::with_delay(millis(there)));
+            self.wan.set(to, from.id, LinkProfile::with_delay(millis(back)));
+            let door =
+                self.wan.link(from.id, to, *target).context("the emulated WAN has no socket")?;
             doors.push((to, door.to_string()));
         }
         Ok(doors)
@@ -275,10 +242,7 @@ impl<'a> Stage<'a> {
             let paths: BTreeMap<_, _> = statuses
                 .iter()
                 .flat_map(|(id, status)| {
-                    status
-                        .routes
-                        .iter()
-                        .map(|route| ((*id, route.to), route.path.clone()))
+                    status.routes.iter().map(|route| ((*id, route.to), route.path.clone()))
                 })
                 .collect();
             same = if paths == before { same + 1 } else { 0 };
@@ -380,8 +344,7 @@ impl<'a> Stage<'a> {
             role_text(region.role),
             self.show.paint(Ink::Dim, &links)
         );
-        self.show
-            .line(format_args!("    {trunk}{}", line.trim_end()));
+        self.show.line(format_args!("    {trunk}{}", line.trim_end()));
     }
 }
 
@@ -389,11 +352,7 @@ impl<'a> Stage<'a> {
 fn links(statuses: &BTreeMap<RegionId, NodeStatus>) -> BTreeSet<(RegionId, RegionId)> {
     let of = |(id, status): (&RegionId, &NodeStatus)| {
         let id = *id;
-        status
-            .links
-            .iter()
-            .map(move |link| ordered(id, link.peer))
-            .collect::<Vec<_>>()
+        status.links.iter().map(move |link| ordered(id, link.peer)).collect::<Vec<_>>()
     };
     statuses.iter().flat_map(of).collect()
 }

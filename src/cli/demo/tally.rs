@@ -61,9 +61,7 @@ impl Tally {
             }
         }
         self.last_at = Some(now);
-        let slot = usize::try_from(seq)
-            .ok()
-            .and_then(|at| self.seen.get_mut(at));
+        let slot = usize::try_from(seq).ok().and_then(|at| self.seen.get_mut(at));
         match slot {
             None => self.unknown += 1,
             Some(seen) if *seen => self.doubled += 1,
@@ -107,12 +105,7 @@ mod tests {
     fn a_clean_flow_has_no_findings() {
         let report = of(&[(0, 0), (1, 1), (9, 2), (10, 3)]);
         assert_eq!(
-            (
-                report.delivered,
-                report.doubled,
-                report.reordered,
-                report.unknown
-            ),
+            (report.delivered, report.doubled, report.reordered, report.unknown),
             (4, 0, 0, 0)
         );
         assert_eq!((report.longest_pause_ms, report.pause_before), (8.0, 2));
@@ -122,12 +115,7 @@ mod tests {
     fn doubles_late_ones_and_strangers_are_told_apart() {
         let report = of(&[(0, 0), (1, 2), (2, 1), (3, 2), (4, 1), (5, 9)]);
         assert_eq!(
-            (
-                report.delivered,
-                report.doubled,
-                report.reordered,
-                report.unknown
-            ),
+            (report.delivered, report.doubled, report.reordered, report.unknown),
             (3, 2, 1, 1)
         );
     }

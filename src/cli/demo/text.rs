@@ -58,11 +58,7 @@ impl Text {
 
     /// The number of files.
     pub(crate) fn files(&self) -> usize {
-        if self.built_in {
-            BUILT_IN.len()
-        } else {
-            self.files.len()
-        }
+        if self.built_in { BUILT_IN.len() } else { self.files.len() }
     }
 
     /// Reads everything once, in blocks; an empty block ends a file.
@@ -136,9 +132,7 @@ impl Text {
         let root = here.ancestors().find(|folder| {
             let manifest = fs::read_to_string(folder.join("Cargo.toml"));
             manifest.is_ok_and(|manifest| {
-                manifest
-                    .lines()
-                    .any(|line| line.trim() == "name = \"fedist\"")
+                manifest.lines().any(|line| line.trim() == "name = \"fedist\"")
             })
         })?;
         let walk = WalkDir::new(root).sort_by_file_name().into_iter();
@@ -154,10 +148,7 @@ impl Text {
             built_in: false,
         };
         for entry in kept.flatten() {
-            let extension = entry
-                .path()
-                .extension()
-                .and_then(|extension| extension.to_str());
+            let extension = entry.path().extension().and_then(|extension| extension.to_str());
             if entry.file_type().is_file() && extension.is_some_and(|e| TEXT_FILES.contains(&e)) {
                 text.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
                 text.files.push(entry.into_path());
@@ -225,13 +216,8 @@ mod tests {
 
     #[test]
     fn nothing_at_the_path_is_an_error_that_names_it() {
-        let error = Text::find(Some(Path::new("/nonexistent/x")))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("/nonexistent/x") && error.contains("--input"),
-            "{error}"
-        );
+        let error = Text::find(Some(Path::new("/nonexistent/x"))).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/x") && error.contains("--input"), "{error}");
     }
 
     #[test]

@@ -51,10 +51,7 @@ impl WordCounts {
     pub(crate) fn top(&self, n: usize) -> Vec<(String, u64)> {
         let mut all: Vec<(&String, u64)> = self.words.iter().map(|(w, c)| (w, *c)).collect();
         all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        all.into_iter()
-            .take(n)
-            .map(|(word, count)| (word.clone(), count))
-            .collect()
+        all.into_iter().take(n).map(|(word, count)| (word.clone(), count)).collect()
     }
 
     fn add_word(&mut self, word: &str) {
@@ -220,9 +217,7 @@ impl Splitter {
 }
 
 fn boundary_at_or_after(text: &str, at: usize) -> usize {
-    (at..text.len())
-        .find(|i| text.is_char_boundary(*i))
-        .unwrap_or(text.len())
+    (at..text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(text.len())
 }
 
 #[cfg(test)]

@@ -40,10 +40,7 @@ pub(crate) struct SinkBook {
 
 impl SinkBook {
     pub(crate) fn new(messages: usize) -> Self {
-        Self {
-            started: Instant::now(),
-            tally: Arc::new(Mutex::new(Tally::new(messages))),
-        }
+        Self { started: Instant::now(), tally: Arc::new(Mutex::new(Tally::new(messages))) }
     }
 
     pub(crate) fn report(&self) -> TallyReport {

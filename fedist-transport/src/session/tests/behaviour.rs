@@ -38,15 +38,8 @@ fn a_lone_message_leaves_at_once_and_many_share_frames() {
         world.push(0, 1, 64);
     }
     let frames = transmits(&mut world, 0);
-    assert!(
-        frames.len() <= 7,
-        "{} frames for 1000 messages",
-        frames.len()
-    );
-    let records: usize = frames
-        .iter()
-        .map(|f| Records::new(f.records.clone()).count())
-        .sum();
+    assert!(frames.len() <= 7, "{} frames for 1000 messages", frames.len());
+    let records: usize = frames.iter().map(|f| Records::new(f.records.clone()).count()).sum();
     assert_eq!(records, 1_000);
 }
 
@@ -57,25 +50,14 @@ fn a_refused_push_changes_nothing() {
     let session = &mut world.sides[0].session;
     let too_large = vec![0; (1 << 20) + 1];
     let error = session.push(now, &tell(1, 1), &too_large);
-    assert_eq!(
-        error,
-        Err(PushError::TooLarge {
-            len: (1 << 20) + 1,
-            max: 1 << 20
-        })
-    );
+    assert_eq!(error, Err(PushError::TooLarge { len: (1 << 20) + 1, max: 1 << 20 }));
     assert_eq!(session.stats(), SessionStats::default());
     while session.push(now, &tell(1, 1), &[0; 1_000]).is_ok() {}
     let full = session.stats();
     assert!(full.queued_bytes <= 512 << 10);
-    assert_eq!(
-        session.push(now, &tell(1, 1), &[0; 1_000]),
-        Err(PushError::Full)
-    );
+    assert_eq!(session.push(now, &tell(1, 1), &[0; 1_000]), Err(PushError::Full));
     assert_eq!(session.stats(), full);
-    session
-        .push(now, &tell(2, 1), &[0; 100_000])
-        .expect("the other lane has its own room");
+    session.push(now, &tell(2, 1), &[0; 100_000]).expect("the other lane has its own room");
 }
 
 #[test]
@@ -84,10 +66,7 @@ fn no_more_than_a_window_is_sent_without_acknowledgement() {
     for _ in 0..400 {
         world.push(0, 1, 1_000);
     }
-    let sent: usize = transmits(&mut world, 0)
-        .iter()
-        .map(|f| f.records.len())
-        .sum();
+    let sent: usize = transmits(&mut world, 0).iter().map(|f| f.records.len()).sum();
     assert!(sent <= 128 << 10, "{sent} bytes");
     assert!(sent > 100 << 10, "{sent} bytes");
     world.run(ms(20_000));
@@ -103,22 +82,11 @@ fn what_follows_a_large_message_to_the_same_receiver_does_not_overtake() {
     world.push(0, 2, 10);
     let frames = transmits(&mut world, 0);
     let lanes: Vec<_> = frames.iter().map(|frame| header(frame).lane).collect();
-    assert_eq!(
-        lanes[..2],
-        [Some(Lane::Message); 2],
-        "before it, and to others"
-    );
+    assert_eq!(lanes[..2], [Some(Lane::Message); 2], "before it, and to others");
     assert!(lanes[2..].iter().all(|lane| *lane == Some(Lane::Bulk)));
     let last = frames.last().expect("frames");
-    assert!(
-        !Fragment::is_fragment(&last.records),
-        "the small one behind the large one"
-    );
-    assert!(
-        frames[2..]
-            .iter()
-            .all(|frame| header(frame).barrier == header(&frames[0]).seq)
-    );
+    assert!(!Fragment::is_fragment(&last.records), "the small one behind the large one");
+    assert!(frames[2..].iter().all(|frame| header(frame).barrier == header(&frames[0]).seq));
     // The bulk frames first: they must wait for their barrier. World checks order and content.
     let now = world.now;
     for frame in frames.iter().rev() {
@@ -128,11 +96,7 @@ fn what_follows_a_large_message_to_the_same_receiver_does_not_overtake() {
     world.check_nothing_lost();
     world.push(0, 1, 10);
     let frames = transmits(&mut world, 0);
-    assert_eq!(
-        header(&frames[0]).lane,
-        Some(Lane::Message),
-        "all is acknowledged"
-    );
+    assert_eq!(header(&frames[0]).lane, Some(Lane::Message), "all is acknowledged");
 }
 
 #[test]
@@ -143,9 +107,7 @@ fn a_lost_frame_goes_again_as_soon_as_three_behind_it_have_arrived() {
         let frames = transmits(&mut world, 0);
         let now = world.now;
         if id > 0 {
-            world.sides[1]
-                .session
-                .handle_frame(now, frames[0].to_payload());
+            world.sides[1].session.handle_frame(now, frames[0].to_payload());
         }
     }
     let start = world.now;
@@ -168,10 +130,7 @@ fn a_path_change_sends_everything_unacknowledged_again_at_once() {
     let again = std::iter::from_fn(|| session.poll_transmit(now)).filter(|f| f.retransmit);
     assert_eq!(again.count(), lost);
     session.handle_path_change(now + ms(1), None);
-    assert!(
-        session.poll_transmit(now + ms(1)).is_none(),
-        "at most every 20 ms"
-    );
+    assert!(session.poll_transmit(now + ms(1)).is_none(), "at most every 20 ms");
     assert_eq!(session.poll_timeout(), Some(now + ms(20)));
     world.run(ms(500));
     world.check_nothing_lost();
@@ -188,10 +147,7 @@ fn a_retransmission_timeout_on_a_slow_path_does_not_flood_it() {
     world.run(ms(9_000));
     world.check_nothing_lost();
     let stats = world.sides[0].session.stats();
-    assert!(
-        stats.retransmitted_frames * 5 < stats.frames_sent,
-        "{stats:?}"
-    );
+    assert!(stats.retransmitted_frames * 5 < stats.frames_sent, "{stats:?}");
 }
 
 #[test]
@@ -204,18 +160,11 @@ fn silence_ends_the_session_only_while_something_waits() {
     world.run(ms(9_900));
     assert_eq!(world.sides[0].ends, []);
     world.run(ms(200));
-    assert!(matches!(
-        world.sides[0].ends[..],
-        [EndReason::TimedOut { .. }]
-    ));
+    assert!(matches!(world.sides[0].ends[..], [EndReason::TimedOut { .. }]));
     assert!(world.sides[0].reported.contains(&id));
     assert_eq!(world.sides[1].ends, []);
     world.run(ms(40_000));
-    assert_eq!(
-        world.sides[0].session.poll_timeout(),
-        None,
-        "it gives up showing its new epoch"
-    );
+    assert_eq!(world.sides[0].session.poll_timeout(), None, "it gives up showing its new epoch");
 }
 
 #[test]
@@ -243,16 +192,9 @@ fn a_watched_peer_is_probed_and_its_silence_noticed() {
     assert_eq!(world.sides[0].ends, []);
     world.faults.cut = [false, true];
     world.run(ms(12_600));
-    assert!(matches!(
-        world.sides[0].ends[..],
-        [EndReason::TimedOut { .. }]
-    ));
+    assert!(matches!(world.sides[0].ends[..], [EndReason::TimedOut { .. }]));
     world.run(ms(100));
-    assert_eq!(
-        world.sides[1].ends,
-        [EndReason::PeerReset],
-        "it still hears, so it is told"
-    );
+    assert_eq!(world.sides[1].ends, [EndReason::PeerReset], "it still hears, so it is told");
     world.run(ms(60_000));
     assert_eq!(world.sides[0].ends.len(), 1, "not one every ten seconds");
     assert_eq!(world.sides[0].session.poll_timeout(), None);
@@ -300,21 +242,14 @@ fn goodbye_ends_both_sides_at_once() {
     let id = world.push(0, 1, 10).expect("room");
     let now = world.now;
     world.sides[0].session.close(now);
-    assert_eq!(
-        world.sides[0].session.push(now, &tell(1, 1), b""),
-        Err(PushError::Closed)
-    );
+    assert_eq!(world.sides[0].session.push(now, &tell(1, 1), b""), Err(PushError::Closed));
     world.run(ms(100));
     assert_eq!(world.sides[0].ends, [EndReason::Goodbye]);
     assert!(world.sides[0].reported.contains(&id));
     assert_eq!(world.sides[1].ends, [EndReason::Goodbye]);
     world.push(1, 1, 10);
     world.run(ms(100));
-    assert_eq!(
-        world.sides[1].reported.len(),
-        1,
-        "who still talks hears it again"
-    );
+    assert_eq!(world.sides[1].reported.len(), 1, "who still talks hears it again");
     world.run(ms(30_000));
     assert_eq!(world.sides[1].session.poll_timeout(), None);
 }
@@ -376,9 +311,7 @@ fn a_signal_to_nobody_in_particular_keeps_its_place_among_all() {
     signal.to = None;
     let [a, b] = &mut world.sides;
     a.session.push(now, &signal, b"down").expect("room");
-    a.session
-        .push(now, &tell(1, 8), &[0; 100_000])
-        .expect("room");
+    a.session.push(now, &tell(1, 8), &[0; 100_000]).expect("room");
     let frames: Vec<_> = std::iter::from_fn(|| a.session.poll_transmit(now)).collect();
     for frame in frames.iter().rev() {
         b.session.handle_frame(now, frame.to_payload());

@@ -17,9 +17,7 @@ fn for_seeds(test: impl Fn(u64)) {
             }
         }
     }
-    let seeds = std::env::var("FEDIST_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let seeds = std::env::var("FEDIST_SEEDS").ok().and_then(|text| text.parse().ok());
     for seed in 0..seeds.unwrap_or(12) {
         let _named = Named(seed);
         test(seed);
@@ -78,7 +76,7 @@ fn nothing_is_lost_while_cuts_are_shorter_than_the_timeout() {
                 if world.rng.bool() {
                     let now = world.now;
                     // With a guess at the time of the loss, right or wrong: it may change the order only.
-                    let guess = (now.0 % 2 == 0).then(|| now - Micros(now.0 % 400_000));
+                    let guess = now.0.is_multiple_of(2).then(|| now - Micros(now.0 % 400_000));
                     world.sides[side].session.handle_path_change(now, guess);
                 }
             }
@@ -143,20 +141,14 @@ fn chaos(seed: u64, restarts: bool) {
     for _ in 0..20 {
         for side in SIDES {
             world.push(side, 1, 10).expect("a healed session has room");
-            world
-                .push(side, 2, 100_000)
-                .expect("a healed session has room");
+            world.push(side, 2, 100_000).expect("a healed session has room");
         }
         world.run(ms(50));
     }
     world.run(ms(3_000));
     world.check_nothing_lost();
     for side in SIDES {
-        assert_eq!(
-            world.sides[side].ends.len(),
-            ends[side],
-            "an end after healing"
-        );
+        assert_eq!(world.sides[side].ends.len(), ends[side], "an end after healing");
         assert_eq!(world.got(side), got[side] + 40, "not alive after healing");
     }
 }

@@ -133,18 +133,11 @@ impl World {
     pub(super) fn step(&mut self, until: Micros) {
         self.settle();
         let arrival = self.wire.peek().map(|Reverse((at, _))| *at);
-        let timers = self
-            .sides
-            .iter()
-            .filter_map(|side| side.session.poll_timeout());
+        let timers = self.sides.iter().filter_map(|side| side.session.poll_timeout());
         let next = timers.chain(arrival).min().unwrap_or(until);
         self.now = self.now.max(next).min(until);
         for side in &mut self.sides {
-            if side
-                .session
-                .poll_timeout()
-                .is_some_and(|due| due <= self.now)
-            {
+            if side.session.poll_timeout().is_some_and(|due| due <= self.now) {
                 side.session.handle_timeout(self.now);
             }
         }
@@ -179,19 +172,13 @@ impl World {
     }
 
     pub(super) fn got(&self, from: usize) -> usize {
-        self.got
-            .get(&(from, self.sides[from].boot))
-            .map_or(0, BTreeSet::len)
+        self.got.get(&(from, self.sides[from].boot)).map_or(0, BTreeSet::len)
     }
 
     /// Every record of the present lives that is not reported has arrived.
     pub(super) fn check_nothing_lost(&self) {
         for (from, side) in self.sides.iter().enumerate() {
-            let got = self
-                .got
-                .get(&(from, side.boot))
-                .cloned()
-                .unwrap_or_default();
+            let got = self.got.get(&(from, side.boot)).cloned().unwrap_or_default();
             let lost: Vec<_> = side
                 .accepted
                 .iter()
@@ -226,15 +213,10 @@ impl World {
                 continue;
             }
             let late = self.rng.f64() < self.faults.late;
-            let max = if late {
-                self.faults.late_max
-            } else {
-                self.faults.delay_max
-            };
+            let max = if late { self.faults.late_max } else { self.faults.delay_max };
             let delay = self.rng.u64(self.faults.delay_min.0..=max.0);
             self.frames += 1;
-            self.wire
-                .push(Reverse((self.now + Micros(delay), self.frames)));
+            self.wire.push(Reverse((self.now + Micros(delay), self.frames)));
             self.cargo.insert(self.frames, (1 - from, payload.clone()));
         }
     }
@@ -247,10 +229,7 @@ impl World {
                     assert!(!side.opened, "opened twice without an end");
                     side.opened = true;
                 }
-                SessionEvent::Ended {
-                    reason,
-                    undelivered,
-                } => {
+                SessionEvent::Ended { reason, undelivered } => {
                     side.opened = false;
                     side.ends.push(reason);
                     let mut last = HashMap::new();
@@ -258,10 +237,7 @@ impl World {
                         let id = header.correlation;
                         assert!(side.reported.insert(id), "{id} is reported twice");
                         let before = last.insert(header.to, id);
-                        assert!(
-                            before.is_none_or(|before| before < id),
-                            "reported out of order"
-                        );
+                        assert!(before.is_none_or(|before| before < id), "reported out of order");
                     }
                     if let EndReason::TimedOut { silent_for } = reason {
                         assert!(silent_for >= self.config.session_timeout);
@@ -289,20 +265,9 @@ impl World {
         let (life, id) = (header.type_hash, header.correlation);
         let to = header.to.expect("each test record has a receiver");
         let before = side.last_got.insert(to, (life, id));
-        assert!(
-            before < Some((life, id)),
-            "{to:?} got {before:?} and then {:?}",
-            (life, id)
-        );
-        assert_eq!(
-            body.len(),
-            header.deadline_ms as usize,
-            "a body has changed its length"
-        );
-        let intact = body
-            .iter()
-            .enumerate()
-            .all(|(place, byte)| *byte == body_byte(id, place));
+        assert!(before < Some((life, id)), "{to:?} got {before:?} and then {:?}", (life, id));
+        assert_eq!(body.len(), header.deadline_ms as usize, "a body has changed its length");
+        let intact = body.iter().enumerate().all(|(place, byte)| *byte == body_byte(id, place));
         assert!(intact, "a body has changed");
         self.got.entry((1 - at, life)).or_default().insert(id);
     }
