@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, MtuDiscoveryConfig, TokioRuntime, TransportConfig, VarInt};
 use rcgen::{
@@ -71,6 +72,8 @@ fn endpoint(run: &Run, server: Option<quinn::ServerConfig>) -> Result<Endpoint> 
 fn transport(run: &Run) -> Arc<TransportConfig> {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(run.mtu);
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(128 << 10);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -83,6 +86,7 @@ fn transport(run: &Run) -> Arc<TransportConfig> {
         .initial_mtu(1200)
         .mtu_discovery_config(Some(discovery))
         .initial_rtt(Duration::from_millis(100))
+        .congestion_controller_factory(Arc::new(congestion))
         .crypto_buffer_size(8 << 10)
         .datagram_receive_buffer_size(None);
     Arc::new(transport)

@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use fedist_registry::{
     KeyHash, LinkCost, LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry,
     RelayDelay, RouteTable, Store,
@@ -297,6 +297,15 @@ impl Actor for Hub {
         ctx.spawn(timer.into_actor(self));
         ctx.spawn(answers.into_actor(self));
         ctx.spawn(accepts.into_actor(self));
+    }
+}
+
+impl Handler<relay::Crash> for Hub {
+    type Result = ();
+
+    #[allow(clippy::panic, reason = "the point of the message is to panic")]
+    fn handle(&mut self, _: relay::Crash, _: &mut Context<Self>) {
+        panic!("crash of the hub was asked for");
     }
 }
 

@@ -1,8 +1,8 @@
 //! The hub's part of a node's status.
 
-use fedist_registry::{LinkCost, RegionId};
+use fedist_registry::{LinkCost, RegionId, RegionPid, service};
 
-use super::Core;
+use super::{Core, Hub, relay::Crash};
 use crate::{LinkStatus, Node, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
 
 impl Node {
@@ -15,6 +15,14 @@ impl Node {
     /// defect in it would make it. Its supervisor opens the link again. False without such a link.
     pub async fn danger_crash_relay(&self, peer: RegionId) -> bool {
         self.on_hub(move |core| core.crash_relay(peer)).await.unwrap_or(false)
+    }
+
+    /// Fault injection: the hub itself panics. It is started again around the same sessions and links.
+    pub async fn danger_crash_hub(&self) -> bool {
+        let pid = RegionPid::new(self.region(), service::HUB);
+        self.local_address_of(pid)
+            .and_then(|process| process.address::<actix::Addr<Hub>>())
+            .is_some_and(|hub| hub.try_send(Crash).is_ok())
     }
 }
 

@@ -120,6 +120,32 @@ fn relays_that_panic_under_traffic_are_restarted_and_lose_nothing() {
 }
 
 #[test]
+fn a_hub_that_panics_under_traffic_goes_on_where_it_was() {
+    run(async {
+        let net = MemoryNet::new(36);
+        let nodes = diamond(&net).await;
+        let pid = notebook(&nodes[4]);
+        let source = nodes[3].clone();
+        let traffic = send_numbered(&source, pid, 4_000, |_| {});
+        let crashes = async {
+            for _ in 0..5 {
+                for node in &nodes {
+                    assert!(node.danger_crash_hub().await);
+                }
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+        };
+        tokio::join!(traffic, crashes);
+        arrives_in_order(&nodes[3], pid, 4_000).await;
+        for node in &nodes {
+            let status = node.status().await.unwrap();
+            assert!(status.counters.get("hub_restarts").is_some_and(|count| *count > 0));
+        }
+        stop(&nodes).await;
+    });
+}
+
+#[test]
 fn an_outage_shorter_than_the_session_timeout_loses_nothing() {
     run(async {
         let net = MemoryNet::new(33);
