@@ -362,14 +362,21 @@ pub(crate) fn with_decoding_node<T>(
     source: Option<RegionId>,
     decode: impl FnOnce() -> T,
 ) -> T {
-    struct Reset(Option<Decoding>);
-    impl Drop for Reset {
-        fn drop(&mut self) {
-            DECODING.set(self.0.take());
-        }
-    }
-    let _reset = Reset(DECODING.replace(Some(Decoding { node: node.clone(), source })));
+    let _scope = decoding(node, source);
     decode()
+}
+
+/// The same for whatever this thread decodes until the scope is dropped: one for a whole batch.
+pub(crate) fn decoding(node: &Node, source: Option<RegionId>) -> DecodingScope {
+    DecodingScope(DECODING.replace(Some(Decoding { node: node.clone(), source })))
+}
+
+pub(crate) struct DecodingScope(Option<Decoding>);
+
+impl Drop for DecodingScope {
+    fn drop(&mut self) {
+        DECODING.set(self.0.take());
+    }
 }
 
 /// The region whose message is being decoded on this thread.

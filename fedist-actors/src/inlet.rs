@@ -8,31 +8,24 @@ use actix::{
     prelude::SendError as ActixSendError,
 };
 use bytes::Bytes;
-use fedist_registry::{RegionId, RegionPid};
+use fedist_registry::RegionPid;
 
 use crate::{
-    AskError, Node, WireMessage,
-    address::with_decoding_node,
+    AskError, WireMessage,
     message::{decode, encode},
 };
 
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Takes records of one message type for one actor. Called on the hub's thread.
+/// Takes records of one message type for one actor. Called on the hub's thread, within the scope
+/// of `address::decoding`.
 pub(crate) trait Inlet: Send + Sync {
     /// Puts a tell into the mailbox.
-    fn tell(&self, from: Source<'_>, body: &[u8]) -> TellDelivery;
+    fn tell(&self, body: &[u8]) -> TellDelivery;
     /// Puts a request into the mailbox; the future gives the encoded answer.
-    fn ask(&self, from: Source<'_>, body: &[u8]) -> AskDelivery;
+    fn ask(&self, body: &[u8]) -> AskDelivery;
     /// The actor as a boxed `Recipient<M>`, for senders in the same node.
     fn recipient(&self) -> Box<dyn std::any::Any>;
-}
-
-/// Who decodes, and from which region the bytes came.
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub(crate) node: &'a Node,
-    pub(crate) region: RegionId,
 }
 
 pub(crate) enum TellDelivery {
@@ -94,8 +87,8 @@ where
     A::Context: ToEnvelope<A, M>,
     M: WireMessage,
 {
-    fn tell(&self, from: Source<'_>, body: &[u8]) -> TellDelivery {
-        let message = match decode_message::<M>(from, body) {
+    fn tell(&self, body: &[u8]) -> TellDelivery {
+        let message = match decode_message::<M>(body) {
             Ok(message) => message,
             Err(detail) => return TellDelivery::Undecodable(detail),
         };
@@ -114,8 +107,8 @@ where
         Box::new(self.inlet.mailbox.addr().recipient::<M>())
     }
 
-    fn ask(&self, from: Source<'_>, body: &[u8]) -> AskDelivery {
-        let message = match decode_message::<M>(from, body) {
+    fn ask(&self, body: &[u8]) -> AskDelivery {
+        let message = match decode_message::<M>(body) {
             Ok(message) => message,
             Err(detail) => return AskDelivery::Undecodable(detail),
         };
@@ -170,13 +163,10 @@ fn encode_answer<M: WireMessage>(
     encode(M::NAME, &answer).map_err(|error| AskError::Encode(error.to_string()))
 }
 
-/// Decodes a message; addresses inside it become bound to `node`. A panic in a user's
-/// `Deserialize` counts as undecodable.
-fn decode_message<M: WireMessage>(from: Source<'_>, body: &[u8]) -> Result<M, String> {
-    let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        with_decoding_node(from.node, Some(from.region), || decode::<M>(body))
-    }));
-    match decoded {
+/// Decodes a message within the scope that the hub has opened (`address::decoding`). A panic in
+/// a user's `Deserialize` counts as undecodable.
+fn decode_message<M: WireMessage>(body: &[u8]) -> Result<M, String> {
+    match std::panic::catch_unwind(|| decode::<M>(body)) {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(error)) => Err(error.to_string()),
         Err(payload) => {

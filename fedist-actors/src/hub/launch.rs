@@ -226,7 +226,7 @@ impl Launch {
                 asks: Asks::default(),
                 overflow: HashMap::new(),
                 answers,
-                last_process: None,
+                last_inlet: None,
                 counters: BTreeMap::new(),
                 next_timer: Micros::ZERO,
                 last_tick: Micros::ZERO,

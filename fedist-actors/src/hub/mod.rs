@@ -41,7 +41,7 @@ pub(crate) use launch::Launch;
 
 use crate::{
     Node, StartError,
-    inlet::LocalFuture,
+    inlet::{Inlet, LocalFuture},
     node::View,
     outbound::{GateState, Outbound},
     process::Process,
@@ -92,7 +92,8 @@ pub(crate) struct Core {
     /// Messages that wait for room in a mailbox, by the actor's local id.
     overflow: HashMap<u64, Overflow>,
     answers: mpsc::UnboundedSender<LocalFuture<()>>,
-    last_process: Option<Arc<Process>>,
+    /// Where the last record went: its type, its actor, and the way in.
+    last_inlet: Option<(u32, Arc<Process>, Arc<dyn Inlet>)>,
     counters: BTreeMap<&'static str, u64>,
     next_timer: Micros,
     last_tick: Micros,

@@ -1,5 +1,7 @@
 //! From the node's senders into sessions, and from sessions onto links.
 
+use std::collections::VecDeque;
+
 use fedist_registry::{Micros, RegionId, RegionPid};
 use fedist_transport::{
     session::{EndReason, PushError, Session, SessionEvent},
@@ -7,7 +9,9 @@ use fedist_transport::{
 };
 
 use super::{Core, SessionSlot, frames::hop_header};
-use crate::{AskError, DeadLetter, Down, DropReason, ExitReason, outbound::Outbound};
+use crate::{
+    AskError, DeadLetter, Down, DropReason, ExitReason, address::decoding, outbound::Outbound,
+};
 
 /// Bytes queued at a link beyond which sessions hold their frames back, so that priority and
 /// route changes still mean something. About 10 ms at 1 Gbit/s.
@@ -35,22 +39,24 @@ impl Core {
         let (Outbound::Tell { region, .. } | Outbound::System { region, .. }) = &item else {
             return;
         };
+        // Only noted here: the session takes the whole batch at the flush.
         let region = *region;
         let slot = self.session_with(region);
         slot.stalled.push_back(item);
-        if slot.stalled.len() == 1 {
-            self.feed(region);
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(region);
         }
-        self.mark_dirty(region);
     }
 
     /// Moves what waits at a session into it, as far as there is room.
     fn feed(&mut self, region: RegionId) {
         let now = self.now();
-        while let Some(slot) = self.sessions.get_mut(&region) {
-            let Some(item) = slot.stalled.pop_front() else {
-                return;
-            };
+        let Some(slot) = self.sessions.get_mut(&region) else {
+            return;
+        };
+        let (mut released, mut refused) = (0, Vec::new());
+        while let Some(item) = slot.stalled.pop_front() {
             let (header, body, gated) = match &item {
                 Outbound::Tell { header, body, .. } => (header, body, true),
                 Outbound::System { header, body, .. } => (header, body, false),
@@ -64,24 +70,26 @@ impl Core {
                 };
                 header.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
             }
-            let len = header.encoded_len(body.len());
             match slot.session.push(now, &header, body) {
-                Ok(()) => {
-                    if gated {
-                        self.node.inner().gates.get(region).release(len);
-                    }
-                }
                 Err(PushError::Full) => {
                     slot.stalled.push_front(item);
-                    return;
+                    break;
                 }
-                Err(error) => {
+                outcome => {
                     if gated {
-                        self.node.inner().gates.get(region).release(len);
+                        released += header.encoded_len(body.len());
                     }
-                    self.refuse(region, &header, body.len(), &error);
+                    if let Err(error) = outcome {
+                        refused.push((header, body.len(), error));
+                    }
                 }
             }
+        }
+        if released > 0 {
+            self.node.inner().gates.get(region).release(released);
+        }
+        for (header, len, error) in refused {
+            self.refuse(region, &header, len, &error);
         }
     }
 
@@ -114,14 +122,22 @@ impl Core {
     }
 
     pub(super) fn session_with(&mut self, region: RegionId) -> &mut SessionSlot {
-        let now = self.now();
-        let (config, me, boot) = (&self.config, self.node.region(), self.node.boot());
-        self.sessions.entry(region).or_insert_with(|| SessionSlot {
-            session: Session::new(config.session.clone(), me, region, boot, now),
-            stalled: std::collections::VecDeque::new(),
-            dirty: false,
-            last_hop: None,
-            last_heard: now,
+        let (config, node) = (&self.config, &self.node);
+        self.sessions.entry(region).or_insert_with(|| {
+            let now = node.inner().clock.now();
+            SessionSlot {
+                session: Session::new(
+                    config.session.clone(),
+                    node.region(),
+                    region,
+                    node.boot(),
+                    now,
+                ),
+                stalled: VecDeque::new(),
+                dirty: false,
+                last_hop: None,
+                last_heard: now,
+            }
         })
     }
 
@@ -208,6 +224,7 @@ impl Core {
         {
             match event {
                 SessionEvent::Deliver { records } => {
+                    let _decoding = decoding(&self.node, Some(region));
                     for record in Records::new(records) {
                         match record {
                             Ok((header, body)) => self.deliver(region, &header, body),
@@ -219,7 +236,10 @@ impl Core {
                         }
                     }
                 }
-                SessionEvent::DeliverLarge { header, body } => self.deliver(region, &header, body),
+                SessionEvent::DeliverLarge { header, body } => {
+                    let _decoding = decoding(&self.node, Some(region));
+                    self.deliver(region, &header, body);
+                }
                 SessionEvent::Ended { reason, undelivered } => {
                     self.session_ended(region, &reason, &undelivered)
                 }

@@ -138,10 +138,12 @@ fn what_is_no_store_is_refused_and_left_alone() {
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), contents);
     }
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
     let missing = dir.path().join("nowhere").join("node.redb");
     assert!(matches!(Store::open(&missing), Err(StoreError::Io { .. })));
     assert!(matches!(
-        Store::open(dir.path()),
+        Store::open(&folder),
         Err(StoreError::Io { .. } | StoreError::Damaged { .. })
     ));
 }
