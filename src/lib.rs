@@ -40,6 +40,56 @@ mod guides {
     mod wire_protocol {}
 }
 
+/// What the macros refuse, each at compile time.
+///
+/// A name that is none:
+/// ```compile_fail
+/// #[derive(fedist::Message, serde::Serialize, serde::Deserialize)]
+/// #[wire(name = "Chat Post")]
+/// struct Post;
+/// ```
+/// A wire message without a name:
+/// ```compile_fail
+/// #[derive(fedist::Message, serde::Serialize, serde::Deserialize)]
+/// #[wire(version = 2)]
+/// struct Post;
+/// ```
+/// A wire message that cannot be encoded:
+/// ```compile_fail
+/// #[derive(fedist::Message)]
+/// #[wire(name = "chat.post")]
+/// struct Post;
+/// ```
+/// A task with more than one input:
+/// ```compile_fail
+/// #[fedist::task(name = "sum")]
+/// async fn sum(_cx: fedist::TaskCx, a: u64, b: u64) -> u64 { a + b }
+/// ```
+/// A message that the actor does not handle:
+/// ```compile_fail
+/// # use fedist::prelude::*;
+/// # #[derive(Message, Serialize, Deserialize)] #[wire(name = "a")] struct A;
+/// # struct Deaf;
+/// # impl Actor for Deaf { type Context = Context<Self>; }
+/// fn send(deaf: &RegionAddr<Deaf>) { deaf.do_send(A); }
+/// ```
+/// The same with a handler compiles:
+/// ```
+/// # use fedist::prelude::*;
+/// # #[derive(Message, Serialize, Deserialize)] #[wire(name = "a")] struct A;
+/// # struct Keen;
+/// # impl Actor for Keen { type Context = Context<Self>; }
+/// impl Handler<A> for Keen {
+///     type Result = ();
+///     fn handle(&mut self, _: A, _: &mut Context<Self>) {}
+/// }
+/// fn send(keen: &RegionAddr<Keen>) { keen.do_send(A); }
+/// #[fedist::task(name = "sum")]
+/// async fn sum(_cx: fedist::TaskCx, (a, b): (u64, u64)) -> u64 { a + b }
+/// ```
+#[cfg(doctest)]
+mod refused {}
+
 /// Everything that a program with actors in regions usually needs.
 pub mod prelude {
     pub use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult};

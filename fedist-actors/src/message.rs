@@ -4,7 +4,10 @@ use std::cell::RefCell;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fedist_transport::wire::type_hash;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 /// A message that other regions may send, known by a stable name and a version.
 ///
@@ -70,15 +73,20 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 
 /// Decodes one value from the whole of `body`: trailing bytes are an error, nesting is limited.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
-    let mut deserializer = rmp_serde::Deserializer::new(body);
+    // Reading from the slice itself spares strings and byte fields a copy on the way.
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(body);
     deserializer.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut deserializer)
         .map_err(|error| DecodeError { detail: error.to_string() })?;
-    let rest = deserializer.get_ref().len();
-    if rest > 0 {
-        return Err(DecodeError { detail: format!("{rest} bytes are left behind the value") });
+    // This reader does not tell where it stands; that nothing can be read any more does.
+    match IgnoredAny::deserialize(&mut deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(end))
+            if end.kind() == std::io::ErrorKind::UnexpectedEof =>
+        {
+            Ok(value)
+        }
+        _ => Err(DecodeError { detail: "bytes are left behind the value".to_owned() }),
     }
-    Ok(value)
 }
 
 thread_local! {

@@ -105,6 +105,10 @@ impl Gate {
         len: usize,
         wait: impl Fn(&Refused) -> bool,
     ) -> Result<(), Refused> {
+        match self.acquire(len) {
+            Err(refused) if wait(&refused) => {}
+            outcome => return outcome,
+        }
         loop {
             let notified = self.room.notified();
             let mut notified = std::pin::pin!(notified);

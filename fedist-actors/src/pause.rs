@@ -43,13 +43,12 @@ impl Paused {
 
     /// Waits until `pid` is not paused.
     pub(crate) async fn wait(&self, pid: RegionPid) {
-        loop {
+        while self.contains(pid) {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            if !self.contains(pid) {
-                return;
+            if self.contains(pid) {
+                changed.await;
             }
-            changed.await;
         }
     }
 

@@ -25,8 +25,13 @@ struct Pending {
 }
 
 impl Asks {
-    /// Takes an ask in and gives its correlation number, never 0.
+    /// Takes an ask in and gives its correlation number, never 0. At the bound the ask ends at
+    /// once as `Full`, and its number names nobody.
     pub(super) fn add(&mut self, region: RegionId, deadline: Micros, reply: Reply) -> u32 {
+        if self.pending.len() >= MAX_PENDING {
+            let _ = reply.send(Err(AskError::Full));
+            return 0;
+        }
         loop {
             self.next = self.next.wrapping_add(1);
             if self.next != 0 && !self.pending.contains_key(&self.next) {
@@ -113,6 +118,9 @@ impl Asks {
         Some(ask.reply)
     }
 }
+
+/// Asks of one node that may wait for their answers at the same time.
+const MAX_PENDING: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
