@@ -49,6 +49,7 @@ pub struct NodeBuilder {
     max_message: usize,
     session_timeout: Duration,
     join_timeout: Duration,
+    wait_until_live: bool,
     mtu_upper: u16,
     tasks: TaskTable,
 }
@@ -114,6 +115,7 @@ impl Node {
             max_message: 16 * 1024 * 1024,
             session_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(30),
+            wait_until_live: true,
             mtu_upper: 1452,
             tasks: TaskTable::default(),
         }
@@ -252,6 +254,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Whether `start` waits until the region is live; true by default. With false it returns as
+    /// soon as the node runs: it serves its own region at once, refuses sends to others as
+    /// `NotLive`, and goes on trying to join for as long as it takes.
+    pub fn wait_until_live(mut self, wait: bool) -> Self {
+        self.wait_until_live = wait;
+        self
+    }
+
     /// The largest UDP payload that MTU discovery tries. Default 1452; up to 6400 on loopback
     /// or jumbo frames.
     pub fn mtu_upper(mut self, bytes: u16) -> Self {
@@ -354,6 +364,7 @@ impl NodeBuilder {
             ca_dir: self.ca_dir,
             memory: self.memory,
             boot: self.boot,
+            wait_until_live: self.wait_until_live,
             arbiters: self.arbiters,
             task_threads: self.task_threads,
             mailbox_capacity: self.mailbox_capacity,

@@ -59,3 +59,33 @@ impl Control {
 pub(super) const STATES_PER_FRAME: usize = 8;
 /// Registry entries per control frame. An entry is at most about 3 KiB.
 pub(super) const ENTRIES_PER_FRAME: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::Signal;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Control::decode(&bytes);
+            let _ = decode::<Signal>(&bytes);
+        }
+
+        #[test]
+        fn nearly_valid_messages_are_a_message_or_an_error(at in 0_usize..200, byte: u8) {
+            let hello = Control::Hello(Hello {
+                boot: 7,
+                registry: Version { index: 3, hash: [9; 32] },
+                parent: RegionId::new(1).ok(),
+            });
+            let mut bytes = hello.encode().unwrap().to_vec();
+            prop_assert!(Control::decode(&bytes).is_ok());
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = Control::decode(&bytes);
+            prop_assert!(Control::decode(&bytes[..at]).is_err(), "a cut message is an error");
+        }
+    }
+}

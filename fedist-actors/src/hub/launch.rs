@@ -55,6 +55,7 @@ pub(crate) struct Launch {
     pub(crate) ca_dir: Option<PathBuf>,
     pub(crate) memory: Option<MemoryPort>,
     pub(crate) boot: u32,
+    pub(crate) wait_until_live: bool,
     pub(crate) arbiters: usize,
     pub(crate) task_threads: usize,
     pub(crate) mailbox_capacity: usize,
@@ -91,6 +92,7 @@ impl Launch {
         let (replace, _) = oneshot::channel();
         let mut done = std::mem::replace(&mut self.done, replace);
         let timeout = self.config.join_timeout;
+        let wait = self.wait_until_live;
         let join = self.config.join.join(", ");
         let running = match self.set_up() {
             Ok(running) => running,
@@ -100,7 +102,8 @@ impl Launch {
         };
         let Running { node, core, fabric, mut live, stop, arbiters } = running;
         let outcome = tokio::select! {
-            outcome = &mut live => outcome.unwrap_or(Ok(())),
+            outcome = &mut live, if wait => outcome.unwrap_or(Ok(())),
+            () = std::future::ready(()), if !wait => Ok(()),
             () = tokio::time::sleep(timeout) => Err(StartError::JoinTimedOut {
                 join,
                 after: timeout,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fedist_actors::{Node, PidSend, SendError, StartError};
+use fedist_actors::{AskError, DropReason, Node, PidSend, SendError, StartError};
 use fedist_registry::Status;
 use fedist_transport::{identity::CertificateAuthority, memory::MemoryNet};
 
@@ -112,6 +112,34 @@ fn nobody_at_the_join_address_is_a_timeout_that_says_so() {
         let lonely =
             below(&net, 1, 2).join_timeout(Duration::from_millis(500)).start().await.err().unwrap();
         assert!(matches!(lonely, StartError::JoinTimedOut { .. }), "{lonely}");
+    });
+}
+
+#[test]
+fn a_newcomer_that_is_not_live_serves_itself_and_is_refused_across_regions() {
+    run(async {
+        let net = MemoryNet::new(14);
+        let nodes = chain(&net, 2).await;
+        let elsewhere = notebook(&nodes[0]);
+        net.cut(id(2), id(3));
+        let newcomer = below(&net, 2, 3).wait_until_live(false).start().await.unwrap();
+        assert!(!newcomer.is_live());
+        let own = notebook(&newcomer);
+        own.tell(&newcomer, Note(1)).await.unwrap();
+        assert_eq!(own.send(&newcomer, Notes).await.unwrap(), [1]);
+        let refused = elsewhere.try_send(&newcomer, Note(2));
+        assert!(matches!(refused, Err(SendError::NotLive(Note(2)))));
+        assert_eq!(elsewhere.send(&newcomer, Notes).await, Err(AskError::NotLive));
+        elsewhere.do_send(&newcomer, Note(3));
+        assert_eq!(newcomer.dropped()[&DropReason::NotLive], 1);
+        net.heal(id(2), id(3));
+        eventually("it joins by itself once it can", || async { newcomer.is_live() }).await;
+        eventually("and may send", || async {
+            elsewhere.send(&newcomer, Notes).await.is_ok_and(|notes| notes.is_empty())
+        })
+        .await;
+        stop(&nodes).await;
+        newcomer.stop().await;
     });
 }
 
