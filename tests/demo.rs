@@ -170,12 +170,17 @@ fn count(folder: &Path) -> (u64, HashMap<String, u64>) {
         }
         let bytes = fs::read(entry.path()).unwrap();
         let text: String = bytes.utf8_chunks().map(|chunk| chunk.valid()).collect();
-        for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
+        for word in text.split(|c: char| !is_letter(c)).filter(|word| !word.is_empty()) {
             total += 1;
             *words.entry(word.to_lowercase()).or_default() += 1;
         }
     }
     (total, words)
+}
+
+fn is_letter(c: char) -> bool {
+    use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+    c.general_category_group() == GeneralCategoryGroup::Letter
 }
 
 const LIMIT: Duration = Duration::from_secs(120);

@@ -87,6 +87,7 @@ pub struct Supervisor {
     period: Duration,
     backoff: Duration,
     recent: VecDeque<Instant>,
+    random: fastrand::Rng,
 }
 
 struct Child {
@@ -107,6 +108,7 @@ impl Supervisor {
             period: Duration::from_secs(5),
             backoff: Duration::from_millis(10),
             recent: VecDeque::new(),
+            random: fastrand::Rng::new(),
         }
     }
 
@@ -181,7 +183,7 @@ impl Supervisor {
             child.restarts += 1;
             let pause = self.backoff.saturating_mul(1 << child.failures.min(9)).min(MAX_BACKOFF);
             child.failures += 1;
-            let jitter = pause.mul_f64(fastrand::f64() * 0.2);
+            let jitter = pause.mul_f64(self.random.f64() * 0.2);
             ctx.run_later(pause + jitter, move |supervisor, ctx| {
                 supervisor.start_child(index, ctx)
             });

@@ -21,7 +21,7 @@ impl Core {
         for frame in frames.drain(..) {
             let Some(port) = self.port_mut(peer, serial) else {
                 // The link was replaced or closed while these frames were on their way.
-                return;
+                break;
             };
             port.liveness.handle_rx(now);
             if let Some(rtt) = frame.rtt_sample_us {
@@ -39,7 +39,7 @@ impl Core {
                         tracing::warn!(%peer, %error, "undecodable control message; the link is closed");
                         self.count("control_undecodable");
                         self.close_link(peer, serial, "undecodable control message");
-                        return;
+                        break;
                     }
                 },
                 FrameKind::Session => self.handle_session_frame(peer, frame, now),

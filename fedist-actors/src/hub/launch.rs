@@ -231,6 +231,7 @@ impl Launch {
                 answers,
                 last_inlet: None,
                 counters: BTreeMap::new(),
+                random: fastrand::Rng::new(),
                 next_timer: Micros::ZERO,
                 last_tick: Micros::ZERO,
                 recompute_at: None,

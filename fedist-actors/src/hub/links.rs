@@ -61,9 +61,9 @@ impl Dial {
     }
 
     /// Exponential back-off from 100 ms to 5 s, with a fifth of jitter so that hubs do not dial in step.
-    fn failed(&mut self, now: Micros, error: String) {
+    fn failed(&mut self, now: Micros, error: String, random: &mut fastrand::Rng) {
         let base = 100_u64.saturating_mul(1 << self.failures.min(6)).min(5_000);
-        let jitter = fastrand::u64(0..=base / 5);
+        let jitter = random.u64(0..=base / 5);
         self.failures += 1;
         self.running = false;
         self.last_error = error;
@@ -274,7 +274,7 @@ impl Core {
             self.count("links_lost");
             tracing::info!(%peer, %reason, "link down");
             let now = self.now();
-            self.dials.entry(peer).or_default().failed(now, format!("the relay ended: {reason}"));
+            self.dial_failed(peer, now, format!("the relay ended: {reason}"));
             self.link_changed(false);
         }
         self.flush();
@@ -296,7 +296,7 @@ impl Core {
             self.count("links_silent");
             self.suspects.insert(peer, now + SUSPICION);
             port.tx.close("silent");
-            self.dials.entry(peer).or_default().failed(now, "silent".to_owned());
+            self.dial_failed(peer, now, "silent".to_owned());
             self.update_own_state();
             self.recompute_routes_after(Some((peer, port.liveness.heard_at())));
         }
@@ -545,6 +545,10 @@ impl Core {
         }
     }
 
+    fn dial_failed(&mut self, peer: RegionId, now: Micros, error: String) {
+        self.dials.entry(peer).or_default().failed(now, error, &mut self.random);
+    }
+
     fn dial(&mut self, expect: Option<RegionId>, addresses: Vec<String>) {
         let Some(core) = self.handle() else {
             return;
@@ -575,9 +579,10 @@ impl Core {
             tracing::debug!(region = ?expect, error = %failure, "dialing failed");
             let failed_join = failure.clone();
             match expect {
-                Some(region) => core.dials.entry(region).or_default().failed(now, failure),
+                Some(region) => core.dial_failed(region, now, failure),
                 None => {
-                    core.join_dial.failed(now, failure);
+                    let core = &mut *core;
+                    core.join_dial.failed(now, failure, &mut core.random);
                     core.join_dial_failed(&failed_join, refused);
                 }
             }
@@ -593,7 +598,7 @@ impl Core {
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             self.links.remove(&peer);
             let now = self.now();
-            self.dials.entry(peer).or_default().failed(now, "it said goodbye".to_owned());
+            self.dial_failed(peer, now, "it said goodbye".to_owned());
             self.link_changed(false);
         }
     }

@@ -11,14 +11,13 @@ use fedist_registry::{
     ApplyError, Change, LogEntry, Micros, Pull, RegionId, RegionPid, RegionRecord, RegistryError,
     Status, Version, service,
 };
-
 use fedist_transport::link::LinkError;
 
 use super::{
     Core, CoreRef,
     control::{Control, ENTRIES_PER_FRAME},
 };
-use crate::{Message, PidSend, StartError, outbound::Outbound};
+use crate::{Message, Origin, PidSend, StartError, outbound::Outbound};
 
 /// Asks the registry's master for a change, on behalf of the region that it is about.
 #[derive(Debug, Message, serde::Serialize, serde::Deserialize)]
@@ -26,6 +25,7 @@ use crate::{Message, PidSend, StartError, outbound::Outbound};
 #[wire(name = "fedist.registrar.propose", version = 1, crate = "crate")]
 pub(crate) struct Propose {
     pub(crate) change: Change,
+    pub(crate) origin: Origin,
 }
 
 /// Why the master did not make a change.
@@ -53,7 +53,16 @@ impl Handler<Propose> for Registrar {
 
     fn handle(&mut self, message: Propose, _: &mut Context<Self>) -> Self::Result {
         let mut core = self.core.borrow_mut();
-        let answer = core.propose(message.change);
+        let from = message.origin.region().unwrap_or(core.region());
+        let about = message.change.region();
+        // A hub may vouch for a newcomer, whose key it has seen; other changes a region makes for itself.
+        let vouched = matches!(message.change, Change::Join(_) | Change::Live(_));
+        let answer = if vouched || from == about {
+            core.propose(message.change)
+        } else {
+            core.count("proposals_refused");
+            Err(ProposeError::Refused(format!("region {from} cannot change region {about}")))
+        };
         core.flush();
         MessageResult(answer)
     }
@@ -285,10 +294,11 @@ impl Core {
         let node = self.node.clone();
         actix_rt::spawn(async move {
             let registrar = RegionPid::new(root, service::REGISTRAR);
-            let answer = match registrar.send(&node, Propose { change }).await {
-                Ok(answer) => answer.map_err(|error| (error.to_string(), true)),
-                Err(error) => Err((format!("the root could not be asked: {error}"), false)),
-            };
+            let answer =
+                match registrar.send(&node, Propose { change, origin: Origin::here() }).await {
+                    Ok(answer) => answer.map_err(|error| (error.to_string(), true)),
+                    Err(error) => Err((format!("the root could not be asked: {error}"), false)),
+                };
             node.queue(Outbound::Run(Box::new(move |core| match answer {
                 Ok(_) => {}
                 Err((reason, permanent)) => {

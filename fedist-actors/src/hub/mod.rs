@@ -95,6 +95,7 @@ pub(crate) struct Core {
     /// Where the last record went: its type, its actor, and the way in.
     last_inlet: Option<(u32, Arc<Process>, Arc<dyn Inlet>)>,
     counters: BTreeMap<&'static str, u64>,
+    random: fastrand::Rng,
     next_timer: Micros,
     last_tick: Micros,
     recompute_at: Option<Micros>,

@@ -1,11 +1,20 @@
 //! Counting words, whole or in pieces: the same totals either way.
 //!
-//! A word is a maximal run of Unicode letters (`char::is_alphabetic`), in lower case. Bytes that are
+//! A word is a maximal run of Unicode letters (general category L), in lower case. Bytes that are
 //! not UTF-8 are skipped as if they were not there, and counted.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
+/// Whether a character is a letter: `char::is_alphabetic` also takes marks and letter-like numbers.
+pub(crate) fn is_letter(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_alphabetic();
+    }
+    c.general_category_group() == GeneralCategoryGroup::Letter
+}
 
 /// How often each word occurs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +32,7 @@ impl WordCounts {
 
     /// Adds the words of a text that does not begin or end inside a word.
     pub(crate) fn add_text(&mut self, text: &str) {
-        for word in text.split(|c: char| !c.is_alphabetic()) {
+        for word in text.split(|c: char| !is_letter(c)) {
             if !word.is_empty() {
                 self.add_word(word);
             }
@@ -78,7 +87,7 @@ impl WholeCount {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.utf8.push(bytes, |text| {
             for c in text.chars() {
-                if c.is_alphabetic() {
+                if is_letter(c) {
                     self.word.push(c);
                 } else if !self.word.is_empty() {
                     self.counts.add_word(&self.word);
@@ -192,7 +201,7 @@ impl Splitter {
             let room = self.piece_len.saturating_sub(self.buffer.len());
             if room > 0 {
                 let (now, later) = text.split_at(boundary_at_or_after(text, room));
-                let edge = now.char_indices().rfind(|(_, c)| !c.is_alphabetic());
+                let edge = now.char_indices().rfind(|(_, c)| !is_letter(*c));
                 if let Some((at, c)) = edge {
                     self.safe = self.buffer.len() + at + c.len_utf8();
                 }
@@ -204,7 +213,7 @@ impl Splitter {
                 self.safe = 0;
             } else {
                 // One word fills the piece: it goes on to the end of that word.
-                let end = text.find(|c: char| !c.is_alphabetic());
+                let end = text.find(|c: char| !is_letter(c));
                 let (now, later) = text.split_at(end.unwrap_or(text.len()));
                 self.buffer.push_str(now);
                 if end.is_some() {
@@ -237,7 +246,7 @@ mod tests {
             }
             let mut word = String::new();
             for c in text.chars().chain(['.']) {
-                if c.is_alphabetic() {
+                if is_letter(c) {
                     word.push(c);
                 } else if !word.is_empty() {
                     *words.entry(word.to_lowercase()).or_default() += 1;
@@ -302,6 +311,15 @@ mod tests {
         let counts = WordCounts::of("ΟΔΟΣ οδος Iİ");
         assert_eq!(counts.top(1), [("οδος".to_owned(), 2)]);
         assert!(counts.words.contains_key("ii\u{307}"));
+    }
+
+    #[test]
+    fn marks_digits_and_letter_numbers_are_no_letters() {
+        // The vowel sign in the second is a mark (Mc), the third a letter number (Nl).
+        let counts = WordCounts::of("naïve नि Ⅷ x1y_z ªʰ漢字");
+        let mut words: Vec<&str> = counts.words.keys().map(String::as_str).collect();
+        words.sort_unstable();
+        assert_eq!(words, ["naïve", "x", "y", "z", "ªʰ漢字", "न"]);
     }
 
     #[test]
