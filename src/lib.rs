@@ -8,7 +8,7 @@
 //! - [`Node`] and [`NodeBuilder`]: starting, looking at and stopping one node.
 //! - [`Message`](derive@Message), [`WireMessage`], [`Export`]: what may be sent to whom.
 //! - [`RegionAddr`], [`RegionRecipient`], [`PidSend`], [`Ask`]: sending; [`SendError`], [`AskError`]: how it fails.
-//! - [`ContextExt::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
+//! - [`ContextExt::monitor`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
 //! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.

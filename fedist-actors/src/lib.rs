@@ -44,7 +44,7 @@ pub use exit::{Down, ExitReason, MonitorRef};
 pub use export::{Export, ExportError, Exportable};
 pub use fedist_macros::{Message, task};
 pub use message::{DecodeError, EncodeError, WireMessage};
-pub use monitor::ContextExt;
+pub use monitor::{ContextExt, Monitor};
 pub use names::{LookupError, Whereis};
 pub use node::{LocalAddr, Node, SpawnError, View};
 pub use origin::Origin;

@@ -246,6 +246,18 @@ impl Core {
                 return;
             }
             old.tx.close("replaced by a newer link");
+            // What waited in the old link is lost, although no route changes.
+            let now = self.now();
+            let mut cut_short = Vec::new();
+            for (region, slot) in &mut self.sessions {
+                if slot.last_hop == Some(peer) {
+                    slot.session.handle_path_change(now, None);
+                    cut_short.push(*region);
+                }
+            }
+            for region in cut_short {
+                self.mark_dirty(region);
+            }
         }
         if let Some(dial) = self.dials.get_mut(&peer) {
             *dial = Dial::default();

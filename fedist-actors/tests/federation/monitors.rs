@@ -102,6 +102,26 @@ fn a_region_that_is_cut_off_gives_unreachable_once_and_the_other_actors_go_on() 
 }
 
 #[test]
+fn plain_async_code_can_watch_and_take_it_back() {
+    run(async {
+        let net = MemoryNet::new(25);
+        let nodes = chain(&net, 2).await;
+        for target in [0, 1] {
+            let pid = notebook(&nodes[target]);
+            drop(nodes[0].monitor(pid));
+            let monitor = nodes[0].monitor(pid);
+            // Behind the monitor in the pair's order, so it is set when this has arrived.
+            pid.tell(&nodes[0], Crash("seen".into())).await.unwrap();
+            let down = monitor.await;
+            assert_eq!((down.pid, down.reason), (pid, ExitReason::Panicked("seen".into())));
+            let late = nodes[0].monitor(pid).await;
+            assert_eq!(late.reason, ExitReason::NoActor);
+        }
+        stop(&nodes).await;
+    });
+}
+
+#[test]
 fn a_node_that_stops_says_shutdown_for_its_actors() {
     run(async {
         let net = MemoryNet::new(22);
