@@ -4,7 +4,7 @@
 //! `Control` on the control stream, as MessagePack, at most one frame each.
 
 use bytes::Bytes;
-use fedist_registry::{LinkState, LogEntry, RegionId, RegionRecord, Version};
+use fedist_registry::{LinkState, LogEntry, RegionRecord, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::message::{DecodeError, decode, encode};
@@ -35,8 +35,6 @@ pub(super) enum Control {
 pub(super) struct Hello {
     pub(super) boot: u32,
     pub(super) registry: Version,
-    /// The parent-to-be of a newcomer, else the parent; for diagnosis.
-    pub(super) parent: Option<RegionId>,
 }
 
 impl Control {
@@ -78,7 +76,6 @@ mod tests {
             let hello = Control::Hello(Hello {
                 boot: 7,
                 registry: Version { index: 3, hash: [9; 32] },
-                parent: RegionId::new(1).ok(),
             });
             let mut bytes = hello.encode().unwrap().to_vec();
             prop_assert!(Control::decode(&bytes).is_ok());

@@ -13,7 +13,7 @@ use fedist_transport::{
 };
 
 use super::{
-    Core, CoreRef,
+    Core, CoreRef, TICK,
     control::{Control, Hello, STATES_PER_FRAME},
     frames::hop_header,
     membership::ID_CONFLICT,
@@ -219,7 +219,6 @@ impl Core {
                 let hello = Control::Hello(Hello {
                     boot: self.node.boot(),
                     registry: self.registry.version(),
-                    parent: self.config.record.parent,
                 });
                 self.send_control(peer, serial, &hello);
             }
@@ -310,7 +309,11 @@ impl Core {
             port.tx.close("silent");
             self.dial_failed(peer, now, "silent".to_owned());
             self.update_own_state();
-            self.recompute_routes_after(Some((peer, port.liveness.heard_at())));
+            // What left within one round trip before the last sign of life met a dead peer already;
+            // signs of life are read once a tick, so they may be older than they look.
+            let round_trip = Micros(u64::from(port.estimate.probe_timeout_us())) + TICK;
+            let lost_since = port.liveness.heard_at().saturating_sub(round_trip);
+            self.recompute_routes_after(Some((peer, lost_since)));
         }
     }
 
@@ -488,7 +491,7 @@ impl Core {
         self.recompute_routes_after(None);
     }
 
-    /// `silent` names a link that was given up, and when it was heard last.
+    /// `silent` names a link that was given up, and since when what went over it is lost.
     fn recompute_routes_after(&mut self, silent: Option<(RegionId, Micros)>) {
         self.recompute_at = None;
         let now = self.now();

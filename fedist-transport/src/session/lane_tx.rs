@@ -429,8 +429,10 @@ impl LaneTx {
         for frame in self.frames.iter_mut().take(self.sent) {
             frame.queued_again = false;
         }
-        let sent = self.frames.iter().take(self.sent);
-        let doubtful = sent.take_while(|frame| frame.sent_at < lost_since).count();
+        // From the back: frames at the front may carry the younger date of a retransmission.
+        let sent = self.frames.range(..self.sent);
+        let doubtful = sent.rev().position(|frame| frame.sent_at < lost_since);
+        let doubtful = doubtful.map_or(0, |behind| self.sent - behind);
         let first = self.acked + 1;
         let next = first + doubtful as u64;
         self.recovery = (self.sent > 0).then_some(Recovery {
