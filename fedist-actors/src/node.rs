@@ -607,7 +607,7 @@ impl Node {
         answered.await.ok()
     }
 
-    /// Stops the node: says goodbye to its peers so that they need not wait for a time-out,
+    /// Stops the node: waits up to a second for what is under way, says goodbye to its peers so that they need not wait for a time-out,
     /// ends its actors and its threads. Bounded by about two seconds; a second call returns at once.
     pub async fn stop(&self) {
         let already = self.0.stopped.swap(true, Ordering::AcqRel);

@@ -68,6 +68,8 @@ pub(crate) struct Launch {
 const GATE_BYTES: usize = 8 << 20;
 /// Between the panic of a service and its next start.
 const RESTART_PAUSE: Duration = Duration::from_millis(10);
+/// How long a stopping node waits for what is under way.
+const DRAIN: Duration = Duration::from_secs(1);
 /// How long a stopping node gives its links to carry the goodbyes.
 const LINGER: Duration = Duration::from_millis(200);
 
@@ -220,7 +222,6 @@ impl Launch {
                 links: HashMap::new(),
                 greeting: HashMap::new(),
                 next_serial: 0,
-                newcomer_keys: HashMap::new(),
                 dials: HashMap::new(),
                 join_dial: Dial::default(),
                 sessions: HashMap::new(),
@@ -241,6 +242,7 @@ impl Launch {
                 started: Some(started),
                 last_join_answer: String::new(),
                 last_join_request: Micros::ZERO,
+                forwarding: HashSet::new(),
                 stop: Rc::clone(&stop),
                 stopped: Vec::new(),
                 me: weak.clone(),
@@ -457,8 +459,14 @@ async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
     node.inner().stopped.store(true, std::sync::atomic::Ordering::Release);
     // Actors end first, so that their watchers elsewhere hear `Down(Shutdown)` before the goodbye.
     node.end_all_actors();
-    tokio::task::yield_now().await;
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    // What was accepted still arrives: a goodbye travels apart from the messages and may overtake them.
+    let begun = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if core.borrow().is_drained() || begun.elapsed() >= DRAIN {
+            break;
+        }
+    }
     core.borrow_mut().send_goodbyes();
     tokio::time::sleep(LINGER).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), fabric.close()).await;

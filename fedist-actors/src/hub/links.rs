@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use fedist_registry::{
-    LinkAdvert, LinkCost, LinkEstimate, LinkLiveness, LinkState, Liveness, MeshConfig, Micros,
-    RegionId, RouteTable, desired_links,
+    KeyHash, LinkAdvert, LinkCost, LinkEstimate, LinkLiveness, LinkState, Liveness, MeshConfig,
+    Micros, RegionId, RouteTable, desired_links,
 };
 use fedist_transport::{
     link::{DialError, Link, LinkTx},
@@ -24,6 +24,8 @@ use crate::{LocalAddr, outbound::Outbound};
 /// One link, from its handshake to its end.
 pub(super) struct LinkPort {
     pub(super) serial: u64,
+    /// The key that the peer proved in this link's handshake.
+    pub(super) key: KeyHash,
     pub(super) tx: LinkTx,
     pub(super) dialed: bool,
     pub(super) since: Micros,
@@ -144,11 +146,6 @@ impl Core {
             link.tx.close("stopping");
             return;
         }
-        if let Some(dial) = self.dials.get_mut(&peer)
-            && link.dialed
-        {
-            dial.running = false;
-        }
         if peer == self.region() {
             self.count("links_refused");
             link.tx.close(&format!("{ID_CONFLICT}: region {peer} is the one that was called"));
@@ -185,6 +182,7 @@ impl Core {
             serial,
             LinkPort {
                 serial,
+                key: identity.key_hash,
                 tx,
                 dialed,
                 since: now,
@@ -198,7 +196,6 @@ impl Core {
                 sent_since: std::cell::Cell::new(None),
             },
         );
-        self.newcomer_keys.insert(peer, identity.key_hash);
         let Some(core) = self.handle() else {
             return;
         };
@@ -257,9 +254,6 @@ impl Core {
             for region in cut_short {
                 self.mark_dirty(region);
             }
-        }
-        if let Some(dial) = self.dials.get_mut(&peer) {
-            *dial = Dial::default();
         }
         self.suspects.remove(&peer);
         tracing::info!(%peer, dialed = port.dialed, boot = hello.boot, "link up");
@@ -360,6 +354,12 @@ impl Core {
                 port.last_probe = now;
                 probes.push((*peer, port.serial));
             }
+        }
+        let settled = |port: &LinkPort| now.saturating_sub(port.since) >= SETTLING;
+        if self.links.values().any(settled) {
+            let links = &self.links;
+            self.dials.retain(|peer, _| !links.get(peer).is_some_and(settled));
+            self.join_dial = Dial::default();
         }
         for peer in dead {
             self.link_dead(peer);
@@ -576,9 +576,9 @@ impl Core {
                 match fabric.dial(&address, expect).await {
                     Ok(link) => {
                         let mut core = core.borrow_mut();
-                        if expect.is_none() {
-                            core.join_dial = Dial::default();
-                        }
+                        // Until the link has settled this counts as a failure: a peer that closes it
+                        // at once is not dialed again at once.
+                        core.dial_ended(expect, "no hello yet".to_owned());
                         core.link_ready(link);
                         return;
                     }
@@ -589,19 +589,22 @@ impl Core {
                 }
             }
             let mut core = core.borrow_mut();
-            let now = core.now();
             core.count("dials_failed");
             tracing::debug!(region = ?expect, error = %failure, "dialing failed");
-            let failed_join = failure.clone();
-            match expect {
-                Some(region) => core.dial_failed(region, now, failure),
-                None => {
-                    let core = &mut *core;
-                    core.join_dial.failed(now, failure, &mut core.random);
-                    core.join_dial_failed(&failed_join, refused);
-                }
+            if expect.is_none() {
+                core.join_dial_failed(&failure, refused);
             }
+            core.dial_ended(expect, failure);
         });
+    }
+
+    /// An attempt to dial a region, or the join address, is over.
+    fn dial_ended(&mut self, expect: Option<RegionId>, error: String) {
+        let now = self.now();
+        match expect {
+            Some(region) => self.dial_failed(region, now, error),
+            None => self.join_dial.failed(now, error, &mut self.random),
+        }
     }
 
     pub(super) fn announce_leaving(&mut self) {

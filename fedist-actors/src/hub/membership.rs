@@ -117,11 +117,8 @@ impl Core {
         let strangers: Vec<(RegionId, u64)> = self
             .links
             .iter()
-            .filter(|(peer, _)| {
-                let key = self.newcomer_keys.get(peer);
-                self.registry
-                    .get(**peer)
-                    .is_some_and(|record| key.is_some_and(|key| *key != record.key_hash))
+            .filter(|(peer, port)| {
+                self.registry.get(**peer).is_some_and(|record| record.key_hash != port.key)
             })
             .map(|(peer, port)| (*peer, port.serial))
             .collect();
@@ -265,10 +262,10 @@ impl Core {
             return;
         }
         // Not what the newcomer claims, but what its handshake proved.
-        let Some(key) = self.newcomer_keys.get(&peer) else {
+        let Some(port) = self.links.get(&peer) else {
             return;
         };
-        record.key_hash = *key;
+        record.key_hash = port.key;
         record.status = Status::Joining;
         self.forward_change(peer, serial, Change::Join(record));
     }
@@ -291,17 +288,23 @@ impl Core {
             );
             return;
         };
+        if !self.forwarding.insert(peer) {
+            self.count("changes_repeated");
+            return;
+        }
         let node = self.node.clone();
         actix_rt::spawn(async move {
             let registrar = RegionPid::new(root, service::REGISTRAR);
             let answer =
                 match registrar.send(&node, Propose { change, origin: Origin::here() }).await {
-                    Ok(answer) => answer.map_err(|error| (error.to_string(), true)),
+                    Ok(answer) => answer.map(drop).map_err(|error| {
+                        (error.to_string(), matches!(error, ProposeError::Refused(_)))
+                    }),
                     Err(error) => Err((format!("the root could not be asked: {error}"), false)),
                 };
-            node.queue(Outbound::Run(Box::new(move |core| match answer {
-                Ok(_) => {}
-                Err((reason, permanent)) => {
+            node.queue(Outbound::Run(Box::new(move |core| {
+                core.forwarding.remove(&peer);
+                if let Err((reason, permanent)) = answer {
                     core.send_control(peer, serial, &Control::JoinRefused { reason, permanent });
                 }
             })));
@@ -319,6 +322,10 @@ impl Core {
     }
 
     fn join_refused(&mut self, reason: String, permanent: bool) {
+        if !self.wants_join() {
+            self.count("refusals_out_of_turn");
+            return;
+        }
         tracing::warn!(%reason, permanent, "join refused");
         self.last_join_answer.clone_from(&reason);
         if permanent && let Some(started) = self.started.take() {

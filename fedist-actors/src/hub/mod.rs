@@ -27,8 +27,8 @@ use std::{
 
 use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use fedist_registry::{
-    KeyHash, LinkCost, LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry,
-    RelayDelay, RouteTable, Store,
+    LinkCost, LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry, RelayDelay,
+    RouteTable, Store,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -80,8 +80,6 @@ pub(crate) struct Core {
     /// Links whose other end has not said hello yet, by serial number.
     greeting: HashMap<u64, LinkPort>,
     next_serial: u64,
-    /// The key that each linked region proved in its handshake.
-    newcomer_keys: HashMap<RegionId, KeyHash>,
     dials: HashMap<RegionId, Dial>,
     join_dial: Dial,
     sessions: HashMap<RegionId, SessionSlot>,
@@ -107,6 +105,8 @@ pub(crate) struct Core {
     started: Option<oneshot::Sender<Result<(), StartError>>>,
     last_join_answer: String,
     last_join_request: Micros,
+    /// Neighbours whose change is on its way to the root: one at a time for each.
+    forwarding: HashSet<RegionId>,
     stop: Rc<Notify>,
     stopped: Vec<oneshot::Sender<()>>,
     me: std::rc::Weak<RefCell<Core>>,
@@ -273,6 +273,14 @@ impl Core {
         }
         self.flush();
         self.announce_leaving();
+    }
+
+    /// Whether everything that was accepted for a region that can be reached has arrived there.
+    fn is_drained(&self) -> bool {
+        self.sessions.iter().all(|(region, slot)| {
+            let arrived = slot.stalled.is_empty() && slot.session.stats().in_flight == 0;
+            arrived || self.routes.get(*region).is_none()
+        })
     }
 
     fn handle(&self) -> Option<CoreRef> {

@@ -94,13 +94,18 @@ impl Core {
     }
 
     fn refuse(&mut self, region: RegionId, header: &RecordHeader, len: usize, error: &PushError) {
-        let max = self.node.inner().max_message;
-        tracing::warn!(%region, %error, "a record was refused by its session");
+        tracing::debug!(%region, %error, "a record was refused by its session");
+        let (outcome, reason) = match error {
+            PushError::TooLarge { max, .. } => {
+                (AskError::TooLarge { len: len as u64, max: *max as u64 }, DropReason::TooLarge)
+            }
+            // The session has said goodbye.
+            _ => (AskError::Stopped, DropReason::Stopped),
+        };
         if header.kind == RecordKind::Ask {
-            let error = AskError::TooLarge { len: len as u64, max: max as u64 };
-            self.asks.settle(region, header.correlation, Err(error));
+            self.asks.settle(region, header.correlation, Err(outcome));
         } else {
-            self.note_undelivered(region, header, DropReason::TooLarge);
+            self.note_undelivered(region, header, reason);
         }
     }
 

@@ -101,6 +101,23 @@ fn a_message_of_100_mb_is_refused_and_one_of_8_mb_arrives() {
     });
 }
 
+#[test]
+fn what_was_sent_before_a_stop_still_arrives() {
+    run(async {
+        let net = MemoryNet::new(26);
+        net.default_latency(Duration::from_millis(30));
+        let nodes = chain(&net, 2).await;
+        let pid = notebook(&nodes[0]);
+        for number in 0..2_000 {
+            pid.tell(&nodes[1], Note(number)).await.unwrap();
+        }
+        nodes[1].stop().await;
+        let notes = pid.send(&nodes[0], Notes).await.unwrap();
+        assert!(notes.iter().copied().eq(0..2_000), "{} have come", notes.len());
+        stop(&nodes).await;
+    });
+}
+
 /// Sends whoever gets it a recipient to answer to.
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[wire(name = "test.introduce", version = 1, crate = "fedist_actors")]

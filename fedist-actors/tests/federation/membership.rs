@@ -106,6 +106,29 @@ fn a_name_that_is_taken_is_refused_with_the_rule() {
 }
 
 #[test]
+fn a_refused_newcomer_that_keeps_trying_backs_off() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("1");
+        let root = Node::builder(id(1)).data_dir(&ca).start().await.unwrap();
+        let member = |folder: &str| {
+            let dir = dir.path().join(folder);
+            Node::builder(id(2)).under(&root).data_dir(dir)
+        };
+        let first = member("2").start().await.unwrap();
+        let other = member("other").wait_until_live(false).start().await.unwrap();
+        let refused = || async {
+            root.status().await.unwrap().counters.get("links_refused_key").copied().unwrap_or(0)
+        };
+        eventually("it has tried a few times", || async { refused().await >= 4 }).await;
+        // 100 + 200 + 400 ms and more lie between four attempts; without a pause it were 50 ms each.
+        let since = other.status().await.unwrap().uptime_ms;
+        assert!(since >= 600, "four attempts within {since} ms");
+        stop(&[root.clone(), first, other]).await;
+    });
+}
+
+#[test]
 fn nobody_at_the_join_address_is_a_timeout_that_says_so() {
     run(async {
         let net = MemoryNet::new(12);
