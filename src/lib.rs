@@ -8,7 +8,7 @@
 //! - [`Node`] and [`NodeBuilder`]: starting, looking at and stopping one node.
 //! - [`Message`](derive@Message), [`WireMessage`], [`Export`]: what may be sent to whom.
 //! - [`RegionAddr`], [`RegionRecipient`], [`PidSend`], [`Ask`]: sending; [`SendError`], [`AskError`]: how it fails.
-//! - [`ContextExt::monitor`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
+//! - [`Context::monitor`], [`Context::link`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
 //! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.
@@ -92,11 +92,11 @@ mod refused {}
 
 /// Everything that a program with actors in regions usually needs.
 pub mod prelude {
-    pub use actix::{Actor, ActorContext, AsyncContext, Context, Handler, MessageResult};
+    pub use actix::{Actor, ActorContext, AsyncContext, Handler, MessageResult};
     pub use fedist_actors::{
-        AskError, ContextExt, Down, ExitReason, Message, Node, PidSend, RegionAddr,
-        RegionRecipient, Restart, SendError, Supervisor, TaskCx, WireMessage, child,
-        exported_child,
+        AskError, AsyncHandler, Context, Down, Exit, ExitReason, Message, Node, PidSend,
+        RegionAddr, RegionRecipient, Restart, SendError, Supervisor, TaskCx, WireMessage,
+        async_handler, child, exported_child,
     };
     pub use fedist_registry::{RegionId, RegionPid};
     pub use serde::{Deserialize, Serialize};

@@ -1,16 +1,15 @@
 //! Addresses of actors anywhere in the federation: `RegionAddr`, `RegionRecipient`, bare pids.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, fmt, sync::Arc};
 
-use actix::{
-    Actor, Addr, Handler, Recipient, dev::ToEnvelope, prelude::SendError as ActixSendError,
-};
+use actix::{Actor, Handler, dev::ToEnvelope, prelude::SendError as ActixSendError};
 use fedist_registry::{RegionId, RegionPid};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     AskError, DropReason, Node, SendError, WireMessage,
-    ask::{Ask, LocalAsk},
+    ask::Ask,
+    route::{ActorRoute, Route, send_when_room},
 };
 
 /// The address of an actor of type `A` in any region.
@@ -21,7 +20,7 @@ use crate::{
 /// and is bound to the receiving node when it is decoded there.
 pub struct RegionAddr<A: Actor> {
     target: Target,
-    local: Option<Addr<A>>,
+    local: Option<ActorRoute<A>>,
 }
 
 /// The address of anything that handles `M`, in any region: `RegionAddr` without the actor's type.
@@ -29,7 +28,7 @@ pub struct RegionAddr<A: Actor> {
 /// `Clone + Serialize`, so it travels inside messages.
 pub struct RegionRecipient<M: WireMessage> {
     target: Target,
-    local: Option<Recipient<M>>,
+    local: Option<Arc<dyn Route<M>>>,
 }
 
 #[derive(Clone)]
@@ -41,9 +40,14 @@ struct Target {
 impl<A: Actor> RegionAddr<A> {
     pub(crate) fn new(node: &Node, pid: RegionPid) -> Self {
         Self {
-            local: node.local_address_of(pid).and_then(|process| process.address::<Addr<A>>()),
+            local: node.local_address_of(pid).and_then(ActorRoute::new),
             target: Target { pid, node: Some(node.clone()) },
         }
+    }
+
+    /// An actor of this node, if it is of type `A`.
+    pub(crate) fn local(node: &Node, pid: RegionPid) -> Option<Self> {
+        Some(Self::new(node, pid)).filter(|addr| addr.local.is_some())
     }
 
     /// The pid behind the address.
@@ -65,7 +69,7 @@ impl<A: Actor> RegionAddr<A> {
     {
         RegionRecipient {
             target: self.target.clone(),
-            local: self.local.clone().map(Addr::recipient),
+            local: self.local.clone().map(|route| Arc::new(route) as _),
         }
     }
 
@@ -94,7 +98,7 @@ impl<A: Actor> RegionAddr<A> {
         M: WireMessage,
     {
         match &self.local {
-            Some(addr) => local_refusal(self.target.pid, addr.try_send(message)),
+            Some(route) => local_refusal(self.target.pid, route.try_send(message)),
             None => self.target.try_send(message),
         }
     }
@@ -112,18 +116,10 @@ impl<A: Actor> RegionAddr<A> {
         A::Context: ToEnvelope<A, M>,
         M: WireMessage,
     {
-        let message = match &self.local {
-            None => return self.target.tell(message).await,
-            Some(addr) => match local_refusal(self.target.pid, addr.try_send(message)) {
-                Err(SendError::Full(message)) => message,
-                outcome => return outcome,
-            },
-        };
-        if let Some(addr) = &self.local {
-            // A mailbox at its bound: wait until the actor has taken this one.
-            let _ = addr.send(message).await;
+        match &self.local {
+            None => self.target.tell(message).await,
+            Some(route) => local_room(self.target.pid, send_when_room(route, message).await),
         }
-        Ok(())
     }
 
     /// Asks and waits for the answer. The deadline is 5 s unless [`Ask::deadline`] says otherwise.
@@ -140,9 +136,7 @@ impl<A: Actor> RegionAddr<A> {
         M: WireMessage,
     {
         match (&self.local, &self.target.node) {
-            (Some(addr), Some(node)) => {
-                Ask::local(node, self.target.pid, LocalAsk::new(addr.send(message)))
-            }
+            (Some(route), Some(node)) => Ask::local(node, self.target.pid, route, message),
             _ => self.target.ask(message),
         }
     }
@@ -163,7 +157,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     pub(crate) fn new(node: &Node, pid: RegionPid) -> Self {
         Self {
             target: Target { pid, node: Some(node.clone()) },
-            local: node.local_recipient::<M>(pid).ok(),
+            local: node.local_route::<M>(pid).ok(),
         }
     }
 
@@ -190,7 +184,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// Every variant of [`SendError`]; nothing was sent then.
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
         match &self.local {
-            Some(recipient) => local_refusal(self.target.pid, recipient.try_send(message)),
+            Some(route) => local_refusal(self.target.pid, route.try_send(message)),
             None => self.target.try_send(message),
         }
     }
@@ -205,13 +199,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     pub async fn tell(&self, message: M) -> Result<(), SendError<M>> {
         match &self.local {
             None => self.target.tell(message).await,
-            Some(recipient) => match local_refusal(self.target.pid, recipient.try_send(message)) {
-                Err(SendError::Full(message)) => {
-                    let _ = recipient.send(message).await;
-                    Ok(())
-                }
-                outcome => outcome,
-            },
+            Some(route) => local_room(self.target.pid, send_when_room(&**route, message).await),
         }
     }
 
@@ -224,9 +212,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// Dropping the future gives the answer up; the message may still be handled.
     pub fn send(&self, message: M) -> Ask<M> {
         match (&self.local, &self.target.node) {
-            (Some(recipient), Some(node)) => {
-                Ask::local(node, self.target.pid, LocalAsk::new(recipient.send(message)))
-            }
+            (Some(route), Some(node)) => Ask::local(node, self.target.pid, &**route, message),
             _ => self.target.ask(message),
         }
     }
@@ -328,6 +314,10 @@ fn local_refusal<M>(
     })
 }
 
+fn local_room<M>(pid: RegionPid, outcome: Result<(), M>) -> Result<(), SendError<M>> {
+    outcome.map_err(|message| SendError::NoActor(pid, message))
+}
+
 /// How a refusal is counted.
 pub(crate) fn drop_reason(error: &AskError) -> DropReason {
     match error {
@@ -338,7 +328,7 @@ pub(crate) fn drop_reason(error: &AskError) -> DropReason {
         AskError::TooLarge { .. } => DropReason::TooLarge,
         AskError::Encode(_) => DropReason::Encode,
         AskError::NoActor(_) | AskError::NoReply(_) => DropReason::NoActor,
-        AskError::Denied(_) => DropReason::Denied,
+        AskError::Denied(_) | AskError::CallsItself(_) => DropReason::Denied,
         AskError::UnknownType { .. } => DropReason::UnknownType,
         AskError::Undecodable { .. } => DropReason::Undecodable,
         AskError::Timeout(_) => DropReason::Expired,

@@ -19,6 +19,8 @@ use crate::{
     message::{decode, wire_type},
     node::Timer,
     outbound::{GateState, Outbound, Refused},
+    process::is_blocking,
+    route::{Answer, Route},
 };
 
 /// The deadline of an ask that does not name one (contract C11).
@@ -32,27 +34,26 @@ pub struct Ask<M: WireMessage> {
 }
 
 enum Kind<M: WireMessage> {
-    Local(Node, RegionPid, LocalAsk<M>),
+    Local(Node, RegionPid, Answer<M::Result>),
     Remote(Node, RegionPid, Bytes),
     Failed(AskError),
 }
 
-/// A request on its way into a mailbox of this node.
-pub(crate) struct LocalAsk<M: WireMessage>(
-    Pin<Box<dyn Future<Output = Result<M::Result, actix::MailboxError>> + Send>>,
-);
-
-impl<M: WireMessage> LocalAsk<M> {
-    pub(crate) fn new(
-        request: impl Future<Output = Result<M::Result, actix::MailboxError>> + Send + 'static,
-    ) -> Self {
-        Self(Box::pin(request))
-    }
-}
-
 impl<M: WireMessage> Ask<M> {
-    pub(crate) fn local(node: &Node, pid: RegionPid, request: LocalAsk<M>) -> Self {
-        Self::with(Kind::Local(node.clone(), pid, request))
+    /// Puts the request into a mailbox of this node at once.
+    pub(crate) fn local(
+        node: &Node,
+        pid: RegionPid,
+        route: &(impl Route<M> + ?Sized),
+        message: M,
+    ) -> Self {
+        if is_blocking(pid) {
+            return Self::failed(AskError::CallsItself(pid));
+        }
+        match route.ask(message) {
+            Some(answer) => Self::with(Kind::Local(node.clone(), pid, answer)),
+            None => Self::failed(AskError::NoActor(pid)),
+        }
     }
 
     pub(crate) fn remote(node: &Node, pid: RegionPid, body: Bytes) -> Self {
@@ -83,7 +84,7 @@ impl<M: WireMessage> IntoFuture for Ask<M> {
             Kind::Failed(error) => State::Failed(Some(error)),
             Kind::Local(node, pid, request) => State::Local {
                 pid,
-                request: request.0,
+                request,
                 sleep: node.sleep(self.deadline),
                 deadline: self.deadline,
             },
@@ -98,12 +99,7 @@ impl<M: WireMessage> IntoFuture for Ask<M> {
 pub struct AskFuture<M: WireMessage>(State<M>);
 
 enum State<M: WireMessage> {
-    Local {
-        pid: RegionPid,
-        request: Pin<Box<dyn Future<Output = Result<M::Result, actix::MailboxError>> + Send>>,
-        sleep: Timer,
-        deadline: Duration,
-    },
+    Local { pid: RegionPid, request: Answer<M::Result>, sleep: Timer, deadline: Duration },
     Remote(Pin<Box<dyn Future<Output = Result<M::Result, AskError>> + Send>>),
     Failed(Option<AskError>),
 }
@@ -114,8 +110,8 @@ impl<M: WireMessage> Future for AskFuture<M> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
             State::Local { pid, request, sleep, deadline } => {
-                if let Poll::Ready(answer) = request.as_mut().poll(cx) {
-                    return Poll::Ready(answer.map_err(|_| AskError::NoReply(*pid)));
+                if let Poll::Ready(answer) = Pin::new(request).poll(cx) {
+                    return Poll::Ready(answer.map_err(|()| AskError::NoReply(*pid)));
                 }
                 Pin::new(sleep).poll(cx).map(|()| Err(AskError::Timeout(*deadline)))
             }

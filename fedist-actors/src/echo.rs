@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Context, Handler, MessageResult};
+use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{LocalId, RegionId, RegionPid, service};
 
-use crate::{AskError, Message, Node, PidSend};
+use crate::{AskError, Context, Message, Node, PidSend};
 
 /// Asks a region whether it answers, and whether an actor lives there.
 #[derive(Debug, Message, serde::Serialize, serde::Deserialize)]

@@ -1,6 +1,6 @@
-//! How actors end, and who is told: exit reasons, `Down`, monitors.
+//! How actors end, and who is told: exit reasons, `Down` and `Exit`.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::time::Duration;
 
 use fedist_registry::{RegionId, RegionPid};
 
@@ -16,17 +16,29 @@ pub enum ExitReason {
     Shutdown,
     /// A handler panicked; the text is the panic's message.
     Panicked(String),
-    /// It was ended from outside without being asked.
+    /// It was ended from outside without being asked; nothing can trap that.
     Killed,
-    /// Nothing lived at the pid when the monitor was set.
+    /// Nothing lived at the pid when the monitor or link was set.
     NoActor,
+    /// The actor does not let others of that region link to it or end it
+    /// ([`Export::links`](crate::Export::links)).
+    Denied,
     /// The session with the actor's region ended: dead or cut off, nobody here can tell.
     Unreachable {
-        /// For how long nothing had been heard of the region, in milliseconds.
-        silent_ms: u64,
+        /// For how long nothing had been heard of the region.
+        since: Duration,
         /// The first region on the last route that was used, if there was one.
         last_hop: Option<RegionId>,
     },
+    /// The application's own reason.
+    Custom(String),
+}
+
+impl ExitReason {
+    /// Whether it is an orderly end, after which a `Transient` child is not started again.
+    pub fn is_normal(&self) -> bool {
+        matches!(self, ExitReason::Normal | ExitReason::Shutdown)
+    }
 }
 
 impl std::fmt::Display for ExitReason {
@@ -37,9 +49,11 @@ impl std::fmt::Display for ExitReason {
             ExitReason::Panicked(text) => write!(f, "panicked: {text}"),
             ExitReason::Killed => f.write_str("killed"),
             ExitReason::NoActor => f.write_str("no actor"),
-            ExitReason::Unreachable { silent_ms, .. } => {
-                write!(f, "unreachable, silent for {silent_ms} ms")
+            ExitReason::Denied => f.write_str("denied"),
+            ExitReason::Unreachable { since, .. } => {
+                write!(f, "unreachable, silent for {} ms", since.as_millis())
             }
+            ExitReason::Custom(text) => f.write_str(text),
         }
     }
 }
@@ -61,6 +75,20 @@ impl actix::Message for Down {
     type Result = ();
 }
 
+/// An exit signal that reached an actor which traps them
+/// ([`Context::trap_exit`](crate::Context::trap_exit)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The linked actor that ended, or the one that sent the signal.
+    pub from: RegionPid,
+    /// Why.
+    pub reason: ExitReason,
+}
+
+impl actix::Message for Exit {
+    type Result = ();
+}
+
 /// Names one monitor of this node.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -69,54 +97,6 @@ pub struct MonitorRef(pub(crate) u64);
 
 /// Where a `Down` goes. Boxed so that actors, tasks and supervisors can all watch.
 pub(crate) type DownSink = Box<dyn FnOnce(Down) + Send>;
-
-/// One who wants to know of the end of a local actor.
-pub(crate) enum Watcher {
-    Local(MonitorRef, DownSink),
-    Remote(RegionId, MonitorRef),
-}
-
-/// Monitors that this node's actors hold on actors of other regions.
-#[derive(Default)]
-pub(crate) struct RemoteMonitors {
-    inner: Mutex<HashMap<MonitorRef, (RegionPid, DownSink)>>,
-}
-
-impl RemoteMonitors {
-    pub(crate) fn add(&self, monitor: MonitorRef, pid: RegionPid, sink: DownSink) {
-        self.lock().insert(monitor, (pid, sink));
-    }
-
-    /// Takes one monitor out; `None` when it fired already or was taken back.
-    pub(crate) fn take(&self, monitor: MonitorRef) -> Option<(RegionPid, DownSink)> {
-        self.lock().remove(&monitor)
-    }
-
-    /// Takes out every monitor on actors of `region`, in the order in which they were set.
-    pub(crate) fn take_region(&self, region: RegionId) -> Vec<(MonitorRef, RegionPid, DownSink)> {
-        let mut inner = self.lock();
-        let mut refs: Vec<MonitorRef> = inner
-            .iter()
-            .filter(|(_, (pid, _))| pid.region() == region)
-            .map(|(monitor, _)| *monitor)
-            .collect();
-        refs.sort_unstable();
-        refs.into_iter()
-            .filter_map(|monitor| {
-                let (pid, sink) = inner.remove(&monitor)?;
-                Some((monitor, pid, sink))
-            })
-            .collect()
-    }
-
-    pub(crate) fn watches(&self, region: RegionId) -> bool {
-        self.lock().values().any(|(pid, _)| pid.region() == region)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<MonitorRef, (RegionPid, DownSink)>> {
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
 
 /// The text of a panic's payload.
 pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {

@@ -7,19 +7,21 @@ use fedist_registry::RegionPid;
 
 use crate::{
     LocalAddr, Node, SpawnError, WireMessage,
-    inlet::{ActorInlet, Inlet, Mailbox, TypedInlet},
+    inlet::{Inlet, RouteInlet},
     message::wire_type,
     process::Process,
+    route::{ActorRoute, ForeignBody, Route},
 };
 
 /// An export in the making: list the messages, then [`publish`](Export::publish).
 #[must_use = "an export takes effect with `publish()`"]
-pub struct Export<A: Actor> {
+pub struct Export<A> {
     node: Node,
-    pid: Result<RegionPid, ExportError>,
-    mailbox: Mailbox<A>,
+    process: Result<Arc<Process>, ExportError>,
     inlets: Vec<(u32, &'static str, Arc<dyn Inlet>)>,
     names: Vec<String>,
+    links: bool,
+    actor: PhantomData<fn(A)>,
 }
 
 /// Why an actor could not be exported.
@@ -63,18 +65,15 @@ pub enum ExportError {
 }
 
 /// What can be exported: an actor spawned by the node, or any plain actix `Addr`.
-pub trait Exportable<A: Actor> {
+pub trait Exportable<A> {
     #[doc(hidden)]
     fn export_at(&self, node: &Node) -> Export<A>;
 }
 
 impl<A: Actor> Exportable<A> for LocalAddr<A> {
     fn export_at(&self, node: &Node) -> Export<A> {
-        let pid = match node.local_address_of(self.pid()) {
-            Some(_) => Ok(self.pid()),
-            None => Err(ExportError::Ended(self.pid())),
-        };
-        Export::new(node, pid, Mailbox::Own(self.sender().clone()))
+        let process = node.local_address_of(self.pid());
+        Export::new(node, process.ok_or(ExportError::Ended(self.pid())))
     }
 }
 
@@ -82,15 +81,12 @@ impl<A: Actor> Exportable<A> for LocalAddr<A> {
 /// second (actix does not tell), and its panics show as `Normal`; spawn by the node where that matters.
 impl<A: Actor> Exportable<A> for Addr<A> {
     fn export_at(&self, node: &Node) -> Export<A> {
-        let pid = node.next_local().map_err(ExportError::Spawn).map(|local| {
+        let process = node.next_local().map_err(ExportError::Spawn).map(|local| {
             let pid = RegionPid::new(node.region(), local);
-            let weak = self.downgrade();
-            let process = Process::new(pid, Some(Box::new(self.clone())))
-                .with_probe(Box::new(move || weak.upgrade().is_some_and(|addr| addr.connected())));
-            node.inner().processes.insert(process);
-            pid
+            let body = ForeignBody::new(self.clone());
+            node.inner().processes.insert(Process::new(pid, body)) as _
         });
-        Export::new(node, pid, Mailbox::Foreign(self.clone()))
+        Export::new(node, process)
     }
 }
 
@@ -100,30 +96,50 @@ impl Node {
     /// ```text
     /// let pid = node.export(&room).handles::<Post>().name("room/rust").publish()?;
     /// ```
-    pub fn export<A: Actor>(&self, actor: &impl Exportable<A>) -> Export<A> {
+    pub fn export<A>(&self, actor: &impl Exportable<A>) -> Export<A> {
         actor.export_at(self)
     }
 }
 
-impl<A: Actor> Export<A> {
-    fn new(node: &Node, pid: Result<RegionPid, ExportError>, mailbox: Mailbox<A>) -> Self {
-        Self { node: node.clone(), pid, mailbox, inlets: Vec::new(), names: Vec::new() }
+impl<A> Export<A> {
+    pub(crate) fn new(node: &Node, process: Result<Arc<Process>, ExportError>) -> Self {
+        Self {
+            node: node.clone(),
+            process,
+            inlets: Vec::new(),
+            names: Vec::new(),
+            links: false,
+            actor: PhantomData,
+        }
+    }
+
+    pub(crate) fn with_route<M: WireMessage>(mut self, route: Arc<dyn Route<M>>) -> Self {
+        if let Ok(process) = &self.process {
+            let inlet = RouteInlet { route, pid: process.pid };
+            self.inlets.push((wire_type::<M>(), M::NAME, Arc::new(inlet)));
+        }
+        self
     }
 
     /// Lets other regions tell and ask `M`.
-    pub fn handles<M>(mut self) -> Self
+    pub fn handles<M>(self) -> Self
     where
-        A: Handler<M>,
+        A: Actor + Handler<M>,
         A::Context: ToEnvelope<A, M>,
         M: WireMessage,
     {
-        if let Ok(pid) = &self.pid {
-            let inlet = TypedInlet::<A, M> {
-                inlet: ActorInlet { mailbox: self.mailbox.clone(), pid: *pid },
-                message: PhantomData,
-            };
-            self.inlets.push((wire_type::<M>(), M::NAME, Arc::new(inlet)));
+        let route = self.process.as_ref().ok().cloned().and_then(ActorRoute::<A>::new);
+        match route {
+            Some(route) => self.with_route::<M>(Arc::new(route)),
+            None => self,
         }
+    }
+
+    /// Lets actors of other regions link to it and send it exit signals, a kill too. Without this
+    /// they are told `Denied` (contract C23); the actors of its own region, and those of the region
+    /// it was spawned for, always may.
+    pub fn links(mut self) -> Self {
+        self.links = true;
         self
     }
 
@@ -139,8 +155,14 @@ impl<A: Actor> Export<A> {
     /// # Errors
     /// [`ExportError`].
     pub fn publish(self) -> Result<RegionPid, ExportError> {
-        let pid = self.pid?;
-        let process = self.node.local_address_of(pid).ok_or(ExportError::Ended(pid))?;
+        let process = self.process?;
+        let pid = process.pid;
+        if !process.is_alive() {
+            return Err(ExportError::Ended(pid));
+        }
+        if self.links {
+            process.allow_links();
+        }
         for (hash, name, inlet) in self.inlets {
             let known = *self.node.inner().types.entry(hash).or_insert(name);
             if known != name {
@@ -149,9 +171,7 @@ impl<A: Actor> Export<A> {
             process.add_inlet(hash, inlet);
         }
         for name in self.names {
-            if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-                return Err(ExportError::MalformedName { name });
-            }
+            crate::names::check_name(&name)?;
             match self.node.inner().processes.register(&name, &process) {
                 Err(holder) if holder != pid => {
                     return Err(ExportError::NameTaken { name, holder });

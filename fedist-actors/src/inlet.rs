@@ -1,18 +1,15 @@
 //! From bytes into a mailbox: one inlet per exported (actor, message type).
 
-use std::{future::Future, pin::Pin};
+use std::{any::Any, future::Future, pin::Pin, sync::Arc};
 
-use actix::{
-    Actor, Addr, Handler,
-    dev::{ToEnvelope, channel::AddressSender},
-    prelude::SendError as ActixSendError,
-};
+use actix::prelude::SendError as ActixSendError;
 use bytes::Bytes;
 use fedist_registry::RegionPid;
 
 use crate::{
     AskError, WireMessage,
     message::{decode, encode},
+    route::{Answer, Route},
 };
 
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -24,8 +21,8 @@ pub(crate) trait Inlet: Send + Sync {
     fn tell(&self, body: &[u8]) -> TellDelivery;
     /// Puts a request into the mailbox; the future gives the encoded answer.
     fn ask(&self, body: &[u8]) -> AskDelivery;
-    /// The actor as a boxed `Recipient<M>`, for senders in the same node.
-    fn recipient(&self) -> Box<dyn std::any::Any>;
+    /// The way for senders in the same node: a boxed `Arc<dyn Route<M>>`.
+    fn route(&self) -> Box<dyn Any>;
 }
 
 pub(crate) enum TellDelivery {
@@ -44,67 +41,29 @@ pub(crate) enum AskDelivery {
     Undecodable(String),
 }
 
-/// How an inlet reaches its actor.
-pub(crate) enum Mailbox<A: Actor> {
-    /// An actor that the node spawned: full and closed can be told apart for asks too.
-    Own(AddressSender<A>),
-    /// An actor started by plain actix.
-    Foreign(Addr<A>),
-}
-
-impl<A: Actor> Clone for Mailbox<A> {
-    fn clone(&self) -> Self {
-        match self {
-            Mailbox::Own(sender) => Mailbox::Own(sender.clone()),
-            Mailbox::Foreign(addr) => Mailbox::Foreign(addr.clone()),
-        }
-    }
-}
-
-impl<A: Actor> Mailbox<A> {
-    fn addr(&self) -> Addr<A> {
-        match self {
-            Mailbox::Own(sender) => Addr::new(sender.clone()),
-            Mailbox::Foreign(addr) => addr.clone(),
-        }
-    }
-}
-
-pub(crate) struct ActorInlet<A: Actor> {
-    pub(crate) mailbox: Mailbox<A>,
+/// Binds a message type to the way to one process.
+pub(crate) struct RouteInlet<M: WireMessage> {
+    pub(crate) route: Arc<dyn Route<M>>,
     pub(crate) pid: RegionPid,
 }
 
-/// Binds the message type to an actor's inlet.
-pub(crate) struct TypedInlet<A: Actor, M> {
-    pub(crate) inlet: ActorInlet<A>,
-    pub(crate) message: std::marker::PhantomData<fn(M)>,
-}
-
-impl<A, M> Inlet for TypedInlet<A, M>
-where
-    A: Actor + Handler<M>,
-    A::Context: ToEnvelope<A, M>,
-    M: WireMessage,
-{
+impl<M: WireMessage> Inlet for RouteInlet<M> {
     fn tell(&self, body: &[u8]) -> TellDelivery {
         let message = match decode_message::<M>(body) {
             Ok(message) => message,
             Err(detail) => return TellDelivery::Undecodable(detail),
         };
-        let refused = match &self.inlet.mailbox {
-            Mailbox::Own(sender) => sender.try_send(message, true),
-            Mailbox::Foreign(addr) => addr.try_send(message),
-        };
-        match refused {
+        match self.route.try_send(message) {
             Ok(()) => TellDelivery::Done,
             Err(ActixSendError::Closed(_)) => TellDelivery::Closed,
-            Err(ActixSendError::Full(message)) => TellDelivery::Full(late_tell(self, message)),
+            // It takes the next place, and there is room again when it has been handled.
+            Err(ActixSendError::Full(message)) => match self.route.ask(message) {
+                None => TellDelivery::Closed,
+                Some(handled) => TellDelivery::Full(Box::pin(async move {
+                    let _ = handled.await;
+                })),
+            },
         }
-    }
-
-    fn recipient(&self) -> Box<dyn std::any::Any> {
-        Box::new(self.inlet.mailbox.addr().recipient::<M>())
     }
 
     fn ask(&self, body: &[u8]) -> AskDelivery {
@@ -112,47 +71,26 @@ where
             Ok(message) => message,
             Err(detail) => return AskDelivery::Undecodable(detail),
         };
-        let pid = self.inlet.pid;
-        match &self.inlet.mailbox {
-            Mailbox::Own(sender) => match sender.send(message) {
-                Ok(answer) => AskDelivery::Pending(Box::pin(async move {
-                    encode_answer::<M>(pid, answer.await.map_err(|_| ()))
-                })),
-                Err(ActixSendError::Closed(_)) => AskDelivery::Closed,
-                Err(ActixSendError::Full(message)) => AskDelivery::Full(late_ask(self, message)),
+        match self.route.try_ask(message) {
+            Ok(answer) => AskDelivery::Pending(encoded::<M>(self.pid, answer)),
+            Err(ActixSendError::Closed(_)) => AskDelivery::Closed,
+            Err(ActixSendError::Full(message)) => match self.route.ask(message) {
+                None => AskDelivery::Closed,
+                Some(answer) => AskDelivery::Full(encoded::<M>(self.pid, answer)),
             },
-            Mailbox::Foreign(addr) if !addr.connected() => AskDelivery::Closed,
-            Mailbox::Foreign(addr) => {
-                let answer = addr.send(message);
-                AskDelivery::Pending(Box::pin(async move {
-                    encode_answer::<M>(pid, answer.await.map_err(|_| ()))
-                }))
-            }
         }
+    }
+
+    fn route(&self) -> Box<dyn Any> {
+        Box::new(Arc::clone(&self.route))
     }
 }
 
-/// Sends on the first poll and resolves when the message has been handled, which keeps the order.
-fn late_tell<A, M>(inlet: &TypedInlet<A, M>, message: M) -> LocalFuture<()>
-where
-    A: Actor + Handler<M>,
-    A::Context: ToEnvelope<A, M>,
-    M: WireMessage,
-{
-    let addr = inlet.inlet.mailbox.addr();
-    Box::pin(async move {
-        let _ = addr.send(message).await;
-    })
-}
-
-fn late_ask<A, M>(inlet: &TypedInlet<A, M>, message: M) -> LocalFuture<Result<Bytes, AskError>>
-where
-    A: Actor + Handler<M>,
-    A::Context: ToEnvelope<A, M>,
-    M: WireMessage,
-{
-    let (addr, pid) = (inlet.inlet.mailbox.addr(), inlet.inlet.pid);
-    Box::pin(async move { encode_answer::<M>(pid, addr.send(message).await.map_err(|_| ())) })
+fn encoded<M: WireMessage>(
+    pid: RegionPid,
+    answer: Answer<M::Result>,
+) -> LocalFuture<Result<Bytes, AskError>> {
+    Box::pin(async move { encode_answer::<M>(pid, answer.await) })
 }
 
 fn encode_answer<M: WireMessage>(

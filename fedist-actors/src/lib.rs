@@ -15,9 +15,13 @@ mod address;
 mod ask;
 mod message;
 mod origin;
+mod route;
 mod send_error;
 
+mod async_handler;
+mod context;
 mod export;
+mod function;
 mod inlet;
 mod process;
 
@@ -29,7 +33,9 @@ mod signal;
 mod dead_letter;
 mod exit;
 mod monitor;
+mod region_event;
 mod supervisor;
+mod ties;
 
 mod echo;
 mod names;
@@ -37,17 +43,21 @@ mod task;
 
 pub use address::{PidSend, RegionAddr, RegionRecipient};
 pub use ask::{Ask, AskFuture, DEFAULT_DEADLINE};
+pub use async_handler::AsyncHandler;
 pub use builder::{NodeBuilder, StartError};
+pub use context::Context;
 pub use dead_letter::{DeadLetter, DropReason};
 pub use echo::{Echo, EchoRequest, PingTarget, Pong};
-pub use exit::{Down, ExitReason, MonitorRef};
+pub use exit::{Down, Exit, ExitReason, MonitorRef};
 pub use export::{Export, ExportError, Exportable};
-pub use fedist_macros::{Message, task};
+pub use fedist_macros::{Message, async_handler, task};
+pub use function::{FnAddr, Mailbox, MailboxEvent, Reply};
 pub use message::{DecodeError, EncodeError, WireMessage};
-pub use monitor::{ContextExt, Monitor};
+pub use monitor::Monitor;
 pub use names::{LookupError, Whereis};
-pub use node::{LocalAddr, Node, SpawnError, View};
+pub use node::{GetOrSpawnError, LocalAddr, Node, SpawnError, View};
 pub use origin::Origin;
+pub use region_event::{RegionChange, RegionEvent};
 pub use send_error::{AskError, SendError};
 pub use status::{LinkStatus, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
 pub use supervisor::{
@@ -60,4 +70,6 @@ pub use task::{StartTaskError, Supervised, Task, TaskCx, TaskError, TaskHandle, 
 #[doc(hidden)]
 pub mod __private {
     pub use actix;
+
+    pub use crate::async_handler::AsyncResponse;
 }

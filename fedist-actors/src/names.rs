@@ -1,9 +1,9 @@
 //! Names: an actor is found as `region/name`, by asking the name service of its region.
 
-use actix::{Actor, Context, Handler, MessageResult};
+use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{RegionId, RegionPid, service};
 
-use crate::{AskError, Message, Node, PidSend};
+use crate::{AskError, Context, ExportError, Message, Node, PidSend};
 
 /// Asks a region's name service for a name.
 #[derive(Debug, Message, serde::Serialize, serde::Deserialize)]
@@ -91,6 +91,14 @@ impl Node {
             .or_else(|| view.registry.by_name(text).map(|record| record.id))
             .ok_or_else(|| LookupError::UnknownRegion { region: text.to_owned() })
     }
+}
+
+/// Whether a text can be a name: 1 to 255 bytes without control characters.
+pub(crate) fn check_name(name: &str) -> Result<(), ExportError> {
+    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        return Err(ExportError::MalformedName { name: name.to_owned() });
+    }
+    Ok(())
 }
 
 /// The name service at the well-known pid `region.5`.

@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, Addr, Context, Recipient, dev::channel};
+use actix::{
+    Actor, Addr, Handler,
+    dev::{ToEnvelope, channel},
+    prelude::SendError as ActixSendError,
+};
 use actix_rt::ArbiterHandle;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -22,19 +26,22 @@ use fedist_transport::wire::{RecordHeader, RecordKind, type_hash};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    AskError, DeadLetter, RegionAddr, SendError, WireMessage,
+    AskError, Context, DeadLetter, RegionAddr, SendError, WireMessage,
     address::drop_reason,
     ask::Ask,
+    context::{self, ActorBody},
     dead_letter::{DeadLetters, DropReason},
-    exit::{ExitReason, MonitorRef, RemoteMonitors},
+    exit::{ExitReason, MonitorRef},
     hub::Core,
     message::{encode, wire_type},
     names,
     outbound::{Gate, GateState, Gates, Outbound, Refused},
     pause::Paused,
     process::{Process, ProcessFuture, ProcessTable, current_local},
+    route::{Route, send_when_room},
     signal::Signal,
     task::TaskBook,
+    ties::Ties,
 };
 
 /// A running node. Cheap to clone; every clone is the same node.
@@ -62,7 +69,7 @@ pub(crate) struct NodeInner {
     pub(crate) stopped: AtomicBool,
     pub(crate) view: ArcSwap<View>,
     pub(crate) dead_letters: DeadLetters,
-    pub(crate) remote_monitors: RemoteMonitors,
+    pub(crate) ties: Ties,
     pub(crate) paused: Paused,
     pub(crate) tasks: TaskBook,
     /// Stable names of the message types that this node exports or has sent, by hash.
@@ -104,35 +111,59 @@ impl Clock {
 /// The address of an actor that this node spawned, with its pid. Derefs to actix's `Addr`.
 pub struct LocalAddr<A: Actor> {
     addr: Addr<A>,
-    sender: channel::AddressSender<A>,
-    pid: RegionPid,
+    cell: Arc<Process<ActorBody<A>>>,
     node: Node,
 }
 
 impl<A: Actor> LocalAddr<A> {
     /// The actor's pid. Nobody can send to it from other regions before it is exported.
     pub fn pid(&self) -> RegionPid {
-        self.pid
+        self.cell.pid
     }
 
     /// The same actor as an address that can travel.
     pub fn region_addr(&self) -> RegionAddr<A> {
-        RegionAddr::new(&self.node, self.pid)
+        RegionAddr::new(&self.node, self.pid())
     }
 
-    pub(crate) fn sender(&self) -> &channel::AddressSender<A> {
-        &self.sender
+    /// Sends without waiting. Unlike actix's, it keeps to the mailbox's bound: what does not fit is
+    /// dropped, counted and noted as a dead letter.
+    pub fn do_send<M>(&self, message: M)
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: actix::Message<Result: Send> + Send + 'static,
+    {
+        let error = match self.cell.body.sender.try_send(message, true) {
+            Ok(()) => return,
+            Err(ActixSendError::Full(_)) => AskError::Full,
+            Err(ActixSendError::Closed(_)) => AskError::NoActor(self.pid()),
+        };
+        self.node.note_refused(self.pid(), std::any::type_name::<M>(), &error);
+    }
+
+    /// Sends a message that goes before all others in the mailbox, in the order of such messages;
+    /// for what must get through to an actor that is flooded. As OTP 28's `priority` messages.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when 4,096 of them wait already, [`SendError::NoActor`].
+    pub fn send_priority<M>(&self, message: M) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: actix::Message<Result: Send> + Send + 'static,
+    {
+        if !self.cell.is_alive() {
+            return Err(SendError::NoActor(self.pid(), message));
+        }
+        let pack = |message| <A::Context as ToEnvelope<A, M>>::pack(message, None);
+        self.cell.push_urgent(message, pack).map_err(SendError::Full)
     }
 }
 
 impl<A: Actor> Clone for LocalAddr<A> {
     fn clone(&self) -> Self {
-        Self {
-            addr: self.addr.clone(),
-            sender: self.sender.clone(),
-            pid: self.pid,
-            node: self.node.clone(),
-        }
+        Self { addr: self.addr.clone(), cell: Arc::clone(&self.cell), node: self.node.clone() }
     }
 }
 
@@ -154,6 +185,28 @@ pub enum SpawnError {
     /// The node is stopped.
     #[error("the node is stopped; it spawns nothing any more")]
     Stopped,
+}
+
+/// Why [`Node::get_or_spawn`] gave no actor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetOrSpawnError {
+    /// No pid.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The name does not have the form of a name.
+    #[error("{0}")]
+    Name(String),
+    /// The name belongs to an actor of another type.
+    #[error(
+        "name taken ({name}, by {holder} of another type); ask for that type or choose another name"
+    )]
+    OtherType {
+        /// The name.
+        name: String,
+        /// Who holds it.
+        holder: RegionPid,
+    },
 }
 
 impl Node {
@@ -234,24 +287,24 @@ impl Node {
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + Send + 'static,
     {
-        let local = self.next_local()?;
-        self.spawn_at(local, make)
+        self.spawn_tied(make, |_, _| ())
     }
 
-    fn spawn_at<A, F>(&self, local: LocalId, make: F) -> Result<LocalAddr<A>, SpawnError>
+    /// Starts an actor; `tie` links, watches or exports it before it runs.
+    pub(crate) fn spawn_tied<A, F>(
+        &self,
+        make: F,
+        tie: impl FnOnce(&Node, RegionPid),
+    ) -> Result<LocalAddr<A>, SpawnError>
     where
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + Send + 'static,
     {
-        let (local_addr, receiver) = self.admit::<A>(local)?;
-        if std::thread::current().id() == self.0.hub_thread {
-            self.run_actor(local_addr.pid, receiver, make);
-            return Ok(local_addr);
-        }
-        let (node, pid) = (self.clone(), local_addr.pid);
-        let run = move || node.run_actor(pid, receiver, make);
-        if !self.arbiter().spawn_fn(run) {
-            self.process_ended(local, ExitReason::Shutdown);
+        let (local_addr, receiver) = self.admit::<A>(self.next_local()?)?;
+        tie(self, local_addr.pid());
+        let (node, cell) = (self.clone(), Arc::clone(&local_addr.cell));
+        if !self.run_on_actor_thread(move || node.run_actor(cell, receiver, make)) {
+            self.process_ended(local_addr.pid().local(), ExitReason::Shutdown);
             return Err(SpawnError::Stopped);
         }
         Ok(local_addr)
@@ -277,10 +330,8 @@ impl Node {
         F: FnOnce(&mut Context<A>) -> A + 'static,
     {
         let (local_addr, receiver) = self.admit::<A>(local)?;
-        if let Some(process) = self.0.processes.get(local) {
-            process.set_system();
-        }
-        self.run_actor(local_addr.pid, receiver, make);
+        local_addr.cell.set_system();
+        self.run_actor(Arc::clone(&local_addr.cell), receiver, make);
         Ok(local_addr)
     }
 
@@ -298,44 +349,26 @@ impl Node {
         let pid = RegionPid::new(self.0.region, local);
         let (sender, receiver) = channel::channel::<A>(self.0.mailbox_capacity);
         let addr = Addr::new(sender.clone());
-        self.0.processes.insert(Process::new(pid, Some(Box::new(addr.clone()))));
-        let local_addr = LocalAddr { addr, sender, pid, node: self.clone() };
-        Ok((local_addr, receiver))
+        let cell = self.0.processes.insert(Process::new(pid, ActorBody::new(sender)));
+        Ok((LocalAddr { addr, cell, node: self.clone() }, receiver))
     }
 
     /// Starts an admitted actor on this thread.
-    fn run_actor<A, F>(&self, pid: RegionPid, receiver: channel::AddressReceiver<A>, make: F)
-    where
+    fn run_actor<A, F>(
+        &self,
+        cell: Arc<Process<ActorBody<A>>>,
+        receiver: channel::AddressReceiver<A>,
+        make: F,
+    ) where
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + 'static,
     {
-        let (stop, stopped) = oneshot::channel();
-        if let Some(process) = self.0.processes.get(pid.local()) {
-            process.set_stop(stop);
-        }
+        let mut context = Context::new(self.clone(), Arc::clone(&cell));
         let future = async move {
-            let mut context = Context::with_receiver(receiver);
             let actor = make(&mut context);
-            let running = context.into_future(actor);
-            // A stop from outside drops the actor between two messages.
-            let _ = futures_util::future::select(running, stopped).await;
+            context::run(actor, context, receiver).await
         };
-        actix_rt::spawn(ProcessFuture::new(self.clone(), pid, future));
-    }
-
-    /// Ends an actor of this node in an orderly way: between two messages, reason `Shutdown`.
-    pub(crate) fn shut_down(&self, pid: RegionPid) {
-        if let Some(process) = self.local_address_of(pid) {
-            process.stop();
-            self.process_ended(pid.local(), ExitReason::Shutdown);
-        }
-    }
-
-    /// Ends every actor and task of the application.
-    pub(crate) fn end_all_actors(&self) {
-        for pid in self.0.processes.application() {
-            self.shut_down(pid);
-        }
+        actix_rt::spawn(ProcessFuture::new(self.clone(), cell, future));
     }
 
     /// A local id that was never given before and never will be again (C1).
@@ -343,6 +376,53 @@ impl Node {
         match &*self.0.ids.load() {
             Some(ids) => Ok(ids.next()?),
             None => Err(SpawnError::Stopped),
+        }
+    }
+
+    /// Runs `start` at once on the hub's thread if it is this one, else on the next thread for
+    /// actors. False when the node is stopping.
+    pub(crate) fn run_on_actor_thread(&self, start: impl FnOnce() + Send + 'static) -> bool {
+        if std::thread::current().id() == self.0.hub_thread {
+            start();
+            return true;
+        }
+        self.arbiter().spawn_fn(start)
+    }
+
+    /// The actor of that name in this node, or a new one that is registered under it at once.
+    ///
+    /// Of several that call this at the same time one spawns, and the others get its actor.
+    ///
+    /// # Errors
+    /// [`GetOrSpawnError`].
+    pub fn get_or_spawn<A, F>(&self, name: &str, make: F) -> Result<RegionAddr<A>, GetOrSpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce() -> A + Send + 'static,
+    {
+        let found = |pid: RegionPid| {
+            RegionAddr::local(self, pid)
+                .ok_or_else(|| GetOrSpawnError::OtherType { name: name.to_owned(), holder: pid })
+        };
+        names::check_name(name).map_err(|error| GetOrSpawnError::Name(error.to_string()))?;
+        if let Some(holder) = self.0.processes.whereis(name) {
+            return found(holder);
+        }
+        let mut holder = None;
+        let addr = self.spawn_tied(
+            move |_| make(),
+            |node, pid| {
+                if let Some(process) = node.local_address_of(pid) {
+                    holder = node.inner().processes.register(name, &process).err();
+                }
+            },
+        )?;
+        match holder {
+            None => Ok(addr.region_addr()),
+            Some(holder) => {
+                self.shut_down(addr.pid());
+                found(holder)
+            }
         }
     }
 
@@ -408,8 +488,8 @@ impl Node {
         message: M,
     ) -> Result<(), SendError<M>> {
         if pid.region() == self.0.region {
-            return match self.local_recipient::<M>(pid) {
-                Ok(recipient) => recipient.try_send(message).map_err(|error| match error {
+            return match self.local_route::<M>(pid) {
+                Ok(route) => route.try_send(message).map_err(|error| match error {
                     actix::prelude::SendError::Full(m) => SendError::Full(m),
                     actix::prelude::SendError::Closed(m) => SendError::NoActor(pid, m),
                 }),
@@ -460,15 +540,12 @@ impl Node {
     ) -> Result<(), SendError<M>> {
         let region = pid.region();
         if region == self.0.region {
-            return match self.try_send_to(pid, message) {
-                Err(SendError::Full(message)) => match self.local_recipient::<M>(pid) {
-                    Ok(recipient) => {
-                        let _ = recipient.send(message).await;
-                        Ok(())
-                    }
-                    Err(_) => Err(SendError::NoActor(pid, message)),
-                },
-                outcome => outcome,
+            return match self.local_route::<M>(pid) {
+                Ok(route) => send_when_room(&*route, message)
+                    .await
+                    .map_err(|message| SendError::NoActor(pid, message)),
+                Err(AskError::Denied(_)) => Err(SendError::Denied(pid, message)),
+                Err(_) => Err(SendError::NoActor(pid, message)),
             };
         }
         let body = match self.encode_outgoing(&message) {
@@ -489,10 +566,8 @@ impl Node {
 
     pub(crate) fn ask_to<M: WireMessage>(&self, pid: RegionPid, message: M) -> Ask<M> {
         if pid.region() == self.0.region {
-            return match self.local_recipient::<M>(pid) {
-                Ok(recipient) => {
-                    Ask::local(self, pid, crate::ask::LocalAsk::new(recipient.send(message)))
-                }
+            return match self.local_route::<M>(pid) {
+                Ok(route) => Ask::local(self, pid, &*route, message),
                 Err(error) => Ask::failed(error),
             };
         }
@@ -502,15 +577,16 @@ impl Node {
         }
     }
 
-    pub(crate) fn local_recipient<M: WireMessage>(
+    /// The way of `M` into an exported actor of this node.
+    pub(crate) fn local_route<M: WireMessage>(
         &self,
         pid: RegionPid,
-    ) -> Result<Recipient<M>, AskError> {
+    ) -> Result<Arc<dyn Route<M>>, AskError> {
         let process = self.local_address_of(pid).ok_or(AskError::NoActor(pid))?;
         process
             .inlet(wire_type::<M>())
-            .and_then(|inlet| inlet.recipient().downcast::<Recipient<M>>().ok())
-            .map(|recipient| *recipient)
+            .and_then(|inlet| inlet.route().downcast::<Arc<dyn Route<M>>>().ok())
+            .map(|route| *route)
             .ok_or(AskError::Denied(pid))
     }
 
@@ -573,24 +649,6 @@ impl Node {
             }),
             Err(error) => tracing::error!(%error, "a signal could not be encoded"),
         }
-    }
-
-    pub(crate) fn signal_monitor(&self, pid: RegionPid, monitor: MonitorRef) {
-        self.signal(pid.region(), &Signal::Monitor { pid, monitor });
-    }
-
-    pub(crate) fn signal_demonitor(&self, pid: RegionPid, monitor: MonitorRef) {
-        self.signal(pid.region(), &Signal::Demonitor { pid, monitor });
-    }
-
-    pub(crate) fn signal_down(
-        &self,
-        region: RegionId,
-        pid: RegionPid,
-        monitor: MonitorRef,
-        reason: ExitReason,
-    ) {
-        self.signal(region, &Signal::Down { pid, monitor, reason });
     }
 
     // ---- the hub -------------------------------------------------------------------------

@@ -159,6 +159,11 @@ pub enum AskError {
         /// What the decoder said.
         detail: String,
     },
+    /// The actor asked itself from a handler that keeps its own mailbox waiting.
+    #[error(
+        "actor {0} asks itself; its mailbox waits for the very handler that asks; spawn the ask into its context instead"
+    )]
+    CallsItself(RegionPid),
     /// The receiver ended (or panicked) before it answered.
     #[error(
         "the receiver ended before it answered ({0}); the message may have been handled in part"

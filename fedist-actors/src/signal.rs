@@ -12,6 +12,16 @@ pub(crate) enum Signal {
     Demonitor { pid: RegionPid, monitor: MonitorRef },
     /// `pid` ended.
     Down { pid: RegionPid, monitor: MonitorRef, reason: ExitReason },
+    /// `from` links itself to `to`.
+    Link { from: RegionPid, to: RegionPid },
+    /// The link is taken back.
+    Unlink { from: RegionPid, to: RegionPid },
+    /// The exit signal of a link: `from` ended, or could not be linked to.
+    LinkExit { from: RegionPid, to: RegionPid, reason: ExitReason },
+    /// An exit signal that `from` has sent on purpose.
+    Exit { from: RegionPid, to: RegionPid, reason: ExitReason },
+    /// As `Exit`, and cannot be trapped.
+    Kill { from: RegionPid, to: RegionPid },
     /// The actor's mailbox is past its bound: hold back what is meant for it (contract C16).
     Pause { pid: RegionPid },
     /// It has room again.

@@ -2,11 +2,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use actix::{Actor, AsyncContext, Context, Handler};
+use actix::{Actor, AsyncContext, Handler};
 use fedist_registry::RegionPid;
 use tokio::time::Instant;
 
-use crate::{Down, ExitReason, Export, ExportError, LocalAddr, Node, SpawnError, exit::MonitorRef};
+use crate::{
+    Context, Down, ExitReason, Export, ExportError, LocalAddr, Node, SpawnError, exit::MonitorRef,
+};
 
 /// When a child that ended is started again; Erlang's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

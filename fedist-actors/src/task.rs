@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Context, Handler, MessageResult};
+use actix::{Actor, Handler, MessageResult};
 use bytes::Bytes;
 use fedist_registry::{RegionId, RegionPid, service};
 use futures_util::{
@@ -27,13 +27,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use crate::{
-    AskError, Message, Node, PidSend,
+    AskError, Context, Message, Node, PidSend,
     address::with_decoding_node,
     exit::{ExitReason, MonitorRef, panic_text},
     inlet::LocalFuture,
     message::{decode, encode},
     origin::Origin,
-    process::{Process, ProcessFuture, current},
+    process::{Body, Process, ProcessFuture, current},
+    route::{ActorRoute, Route as _},
 };
 
 /// A function that can be started in another region. Made by `#[fedist::task]`.
@@ -364,6 +365,15 @@ impl Handler<TaskGone> for TaskService {
     }
 }
 
+/// A task has no mailbox: it is only ended and watched.
+struct TaskBody;
+
+impl Body for TaskBody {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
 impl Node {
     fn run_task(&self, start: StartTask) -> Result<RegionPid, StartTaskError> {
         let inner = self.inner();
@@ -373,7 +383,7 @@ impl Node {
         let caller = start.origin.region().unwrap_or(self.region());
         let cancelled = Arc::new(AtomicBool::new(false));
         let (abort, registration) = AbortHandle::new_pair();
-        inner.processes.insert(Process::new(pid, None));
+        let process = inner.processes.insert(Process::new(pid, TaskBody));
         inner.tasks.add_running(
             local.get(),
             Running {
@@ -397,15 +407,16 @@ impl Node {
                     Ok(Ok(Ok(body))) => (Outcome::Done(body), None),
                     Ok(Ok(Err(text))) => (Outcome::Failed(text), None),
                     Ok(Err(payload)) => (Outcome::Panicked(panic_text(&*payload)), Some(payload)),
-                    Err(_aborted) => return,
+                    Err(_aborted) => return ExitReason::Shutdown,
                 };
                 report_to.report_task(caller, reference, outcome).await;
                 if let Some(payload) = panic {
                     // So that whoever monitors the pid sees the panic too.
                     std::panic::resume_unwind(payload);
                 }
+                ExitReason::Normal
             };
-            actix_rt::spawn(ProcessFuture::new(node, pid, future));
+            actix_rt::spawn(ProcessFuture::new(node, process, future));
         };
         let arbiters = &inner.task_arbiters;
         let index = inner.next_arbiter.fetch_add(1, Ordering::Relaxed);
@@ -605,11 +616,10 @@ impl<O: DeserializeOwned> TaskHandle<O> {
         let (node, region, reference) = (self.node.clone(), self.region, self.reference);
         let gone = move |down: crate::Down| {
             // Through the service's mailbox, so that a result that came before is settled before.
-            let addr = node
-                .local_address_of(RegionPid::new(node.region(), service::TASKS))
-                .and_then(|process| process.address::<actix::Addr<TaskService>>());
-            if let Some(addr) = addr {
-                addr.do_send(TaskGone { region, reference, reason: down.reason });
+            let service = RegionPid::new(node.region(), service::TASKS);
+            let service = node.local_address_of(service).and_then(ActorRoute::<TaskService>::new);
+            if let Some(service) = service {
+                let _ = service.ask(TaskGone { region, reference, reason: down.reason });
             }
         };
         self.watching = Some(self.node.watch(pid, Box::new(gone)));

@@ -1,5 +1,6 @@
 //! Derive and attribute macros of FeDist. Use them through the `fedist` facade.
 
+mod async_handler;
 mod message;
 mod task;
 
@@ -29,4 +30,14 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 pub fn task(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let item = syn::parse_macro_input!(item as syn::ItemFn);
     task::expand(attributes.into(), &item).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Lets actix's addresses know of an asynchronous handler: goes on
+/// `impl AsyncHandler<M> for A` and adds the `Handler<M>` that hands the message on to it.
+#[proc_macro_attribute]
+pub fn async_handler(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let item = syn::parse_macro_input!(item as syn::ItemImpl);
+    async_handler::expand(attributes.into(), &item)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }

@@ -52,6 +52,14 @@ impl WireNames {
         parts.finish(attribute.span())
     }
 
+    /// Only `crate = ".."`, for macros that need no name.
+    pub(crate) fn root_from_tokens(tokens: TokenStream) -> Result<Path> {
+        let mut parts = WireParts::default();
+        let parser = syn::meta::parser(|meta| parts.take(&meta));
+        syn::parse::Parser::parse2(parser, tokens)?;
+        Ok(parts.root.unwrap_or_else(default_root))
+    }
+
     pub(crate) fn from_tokens(tokens: TokenStream) -> Result<WireNames> {
         let span = tokens.span();
         let mut parts = WireParts::default();

@@ -13,12 +13,12 @@ use super::{Core, CoreRef};
 use crate::{
     AskError, DeadLetter, Down, DropReason, ExitReason, Node,
     address::decoding,
-    exit::Watcher,
     inlet::{AskDelivery, Inlet, LocalFuture, TellDelivery},
     message::{decode, encode},
     outbound::Outbound,
-    process::Process,
+    process::{ExitKind, Notice, Process},
     signal::Signal,
+    ties::Held,
 };
 
 /// Records that wait for room in one actor's mailbox.
@@ -30,12 +30,16 @@ pub(super) struct Overflow {
     paused: BTreeSet<RegionId>,
 }
 
-struct Waiting {
-    src: RegionId,
-    header: RecordHeader,
-    body: Bytes,
-    /// When a request is not to be run any more (C11).
-    expires: Micros,
+enum Waiting {
+    Record {
+        src: RegionId,
+        header: RecordHeader,
+        body: Bytes,
+        /// When a request is not to be run any more (C11).
+        expires: Micros,
+    },
+    /// What must not overtake the records before it (C8).
+    Notice(Box<dyn FnOnce() + Send>),
 }
 
 /// Bytes that may wait for one actor. A peer that honours its pause never has more on the way
@@ -217,7 +221,7 @@ impl Core {
             return;
         }
         overflow.bytes += header.encoded_len(body.len());
-        overflow.records.push_back(Waiting { src, header: *header, body, expires });
+        overflow.records.push_back(Waiting::Record { src, header: *header, body, expires });
         self.pause(src, pid);
     }
 
@@ -234,13 +238,22 @@ impl Core {
         let node = self.node.clone();
         loop {
             let waiting = self.overflow.get_mut(&local.get())?.records.pop_front();
-            let Some(Waiting { src, header, body, expires }) = waiting else {
-                let overflow = self.overflow.remove(&local.get())?;
-                let pid = RegionPid::new(self.region(), local);
-                for region in overflow.paused {
-                    node.signal(region, &Signal::Resume { pid });
+            let (src, header, body, expires) = match waiting {
+                Some(Waiting::Record { src, header, body, expires }) => {
+                    (src, header, body, expires)
                 }
-                return None;
+                Some(Waiting::Notice(tell)) => {
+                    tell();
+                    continue;
+                }
+                None => {
+                    let overflow = self.overflow.remove(&local.get())?;
+                    let pid = RegionPid::new(self.region(), local);
+                    for region in overflow.paused {
+                        node.signal(region, &Signal::Resume { pid });
+                    }
+                    return None;
+                }
             };
             if let Some(overflow) = self.overflow.get_mut(&local.get()) {
                 overflow.bytes -= header.encoded_len(body.len());
@@ -290,32 +303,53 @@ impl Core {
 
     // ---- signals ---------------------------------------------------------------------------
 
+    /// Tells a process something, behind what waits for room in its mailbox.
+    pub(super) fn give(&mut self, notice: Notice) {
+        let overflow = notice.holder.and_then(|holder| self.overflow.get_mut(&holder.get()));
+        match overflow {
+            Some(overflow) => overflow.records.push_back(Waiting::Notice(notice.tell)),
+            None => (notice.tell)(),
+        }
+    }
+
     fn handle_signal(&mut self, src: RegionId, signal: Signal) {
         match signal {
-            Signal::Monitor { pid, monitor } => {
-                let process =
-                    (pid.region() == self.region()).then(|| self.process(pid.local())).flatten();
-                let refused = match process {
-                    Some(process) => process.watch(Watcher::Remote(src, monitor)).is_err(),
-                    None => true,
-                };
-                if refused {
-                    self.node.signal_down(src, pid, monitor, ExitReason::NoActor);
-                }
-            }
-            Signal::Demonitor { pid, monitor } => {
-                if let Some(process) = self.process(pid.local()) {
-                    process.unwatch_remote(src, Some(monitor));
-                }
-            }
+            Signal::Monitor { pid, monitor } => self.node.watched_from(src, pid, monitor),
+            Signal::Demonitor { pid, monitor } => self.node.unwatched_from(src, pid, monitor),
+            Signal::Down { pid, .. } if pid.region() != src => self.count("signals_forged"),
             Signal::Down { pid, monitor, reason } => {
-                if pid.region() != src {
-                    self.count("signals_forged");
-                    return;
+                let held = self.node.inner().ties.take_held(src, monitor);
+                if let Some(Held { holder, sink, .. }) = held {
+                    let down = Down { monitor, pid, reason };
+                    self.give(Notice { holder, tell: Box::new(move || sink(down)) });
                 }
-                if let Some((pid, sink)) = self.node.inner().remote_monitors.take(monitor) {
-                    sink(Down { monitor, pid, reason });
-                }
+            }
+            Signal::Link { from, .. }
+            | Signal::Unlink { from, .. }
+            | Signal::LinkExit { from, .. }
+            | Signal::Exit { from, .. }
+            | Signal::Kill { from, .. }
+                if from.region() != src =>
+            {
+                self.count("signals_forged");
+            }
+            Signal::Link { from, to } => self.node.linked_from(from, to),
+            Signal::Unlink { from, to } => self.node.unlinked_from(from, to),
+            Signal::LinkExit { from, to, reason } => {
+                let notice = self.node.exit_notice(to.local(), from, reason, ExitKind::Link);
+                self.give(notice);
+            }
+            Signal::Exit { from, to, .. } | Signal::Kill { from, to }
+                if !self.node.obeys(from, to) =>
+            {
+                self.count("exit_signals_denied");
+            }
+            Signal::Exit { from, to, reason } => {
+                let notice = self.node.exit_notice(to.local(), from, reason, ExitKind::Sent);
+                self.give(notice);
+            }
+            Signal::Kill { from, to } => {
+                self.node.exit_signal(to.local(), from, ExitReason::Killed, ExitKind::Kill);
             }
             Signal::Pause { pid } | Signal::Resume { pid } if pid.region() != src => {
                 self.count("signals_forged");

@@ -37,13 +37,13 @@ use crate::{
     ExitReason, Node, StartChildError, StartError,
     dead_letter::DeadLetters,
     echo::{EchoRequest, EchoService},
-    exit::RemoteMonitors,
     names::{NameService, Whereis},
     node::{Clock, NodeInner, View},
     outbound::Gates,
     pause::Paused,
     process::ProcessTable,
     task::{CancelTask, StartTask, TaskBook, TaskDone, TaskService, TaskTable},
+    ties::Ties,
 };
 
 /// Everything that the node's thread needs.
@@ -184,7 +184,7 @@ impl Launch {
                 routes: RouteTable::empty(me),
             }),
             dead_letters: DeadLetters::new(),
-            remote_monitors: RemoteMonitors::default(),
+            ties: Ties::default(),
             paused: Paused::default(),
             tasks: TaskBook::new(self.tasks),
             types: dashmap::DashMap::new(),
@@ -243,6 +243,7 @@ impl Launch {
                 last_join_answer: String::new(),
                 last_join_request: Micros::ZERO,
                 forwarding: HashSet::new(),
+                peer_boots: HashMap::new(),
                 stop: Rc::clone(&stop),
                 stopped: Vec::new(),
                 me: weak.clone(),
@@ -463,7 +464,8 @@ async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
     let begun = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        if core.borrow().is_drained() || begun.elapsed() >= DRAIN {
+        let quiet = node.inner().processes.is_quiet() && core.borrow().is_drained();
+        if quiet || begun.elapsed() >= DRAIN {
             break;
         }
     }

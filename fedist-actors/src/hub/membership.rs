@@ -6,7 +6,7 @@
 //! which goes the same way, and when it sees itself *live* it may send across regions.
 //! Whoever is behind pulls from a neighbour that is ahead.
 
-use actix::{Actor, Context, Handler, MessageResult};
+use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{
     ApplyError, Change, LogEntry, Micros, Pull, RegionId, RegionPid, RegionRecord, RegistryError,
     Status, Version, service,
@@ -17,7 +17,7 @@ use super::{
     Core, CoreRef,
     control::{Control, ENTRIES_PER_FRAME},
 };
-use crate::{Message, Origin, PidSend, StartError, outbound::Outbound};
+use crate::{Context, Message, Origin, PidSend, StartError, outbound::Outbound};
 
 /// Asks the registry's master for a change, on behalf of the region that it is about.
 #[derive(Debug, Message, serde::Serialize, serde::Deserialize)]

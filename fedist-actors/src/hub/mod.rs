@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, AsyncContext, Handler, WrapFuture};
 use fedist_registry::{
     LinkCost, LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry, RelayDelay,
     RouteTable, Store,
@@ -40,7 +40,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub(crate) use launch::Launch;
 
 use crate::{
-    Node, StartError,
+    Context, Node, StartError,
     inlet::{Inlet, LocalFuture},
     node::View,
     outbound::{GateState, Outbound},
@@ -107,6 +107,8 @@ pub(crate) struct Core {
     last_join_request: Micros,
     /// Neighbours whose change is on its way to the root: one at a time for each.
     forwarding: HashSet<RegionId>,
+    /// The boot counter of each region as its last session showed it.
+    peer_boots: HashMap<RegionId, u32>,
     stop: Rc<Notify>,
     stopped: Vec<oneshot::Sender<()>>,
     me: std::rc::Weak<RefCell<Core>>,
@@ -192,10 +194,17 @@ impl Core {
         let node = self.node.clone();
         for (region, slot) in &mut self.sessions {
             let watched = self.asks.waits_for(*region)
-                || node.inner().remote_monitors.watches(*region)
+                || node.inner().ties.binds(*region)
                 || node.inner().tasks.runs_for(*region);
             slot.session.set_watched(watched);
         }
+    }
+
+    /// Keeps a session with a region, so that its loss is noticed.
+    pub(crate) fn keep_watch(&mut self, region: RegionId) {
+        self.session_with(region).session.set_watched(true);
+        self.mark_dirty(region);
+        self.flush();
     }
 
     /// Plain actix actors end without telling anybody: look after them once a second.

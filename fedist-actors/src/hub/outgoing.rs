@@ -10,7 +10,8 @@ use fedist_transport::{
 
 use super::{Core, SessionSlot, frames::hop_header};
 use crate::{
-    AskError, DeadLetter, Down, DropReason, ExitReason, address::decoding, outbound::Outbound,
+    AskError, DeadLetter, DropReason, ExitReason, RegionChange, address::decoding,
+    outbound::Outbound,
 };
 
 /// Bytes queued at a link beyond which sessions hold their frames back, so that priority and
@@ -248,9 +249,23 @@ impl Core {
                 SessionEvent::Ended { reason, undelivered } => {
                     self.session_ended(region, &reason, &undelivered)
                 }
-                SessionEvent::Acked { .. } | SessionEvent::Opened { .. } => {}
+                SessionEvent::Opened { peer_epoch } => self.session_opened(region, peer_epoch),
+                SessionEvent::Acked { .. } => {}
                 _ => {}
             }
+        }
+    }
+
+    /// Tells the monitors of the region. The upper half of an epoch is the peer's boot counter.
+    fn session_opened(&mut self, region: RegionId, peer_epoch: u64) {
+        let boot = u32::try_from(peer_epoch >> 32).unwrap_or(u32::MAX);
+        let before = self.peer_boots.insert(region, boot);
+        let change = match before {
+            Some(before) if before < boot => RegionChange::Restarted { boot },
+            _ => RegionChange::Reachable,
+        };
+        for notice in self.node.region_notices(region, change) {
+            self.give(notice);
         }
     }
 
@@ -286,15 +301,13 @@ impl Core {
         };
         self.asks.fail_region(region);
         let node = self.node.clone();
-        node.inner().processes.forget_watchers_of(region);
         node.inner().tasks.cancel_region(region);
         node.inner().paused.forget_region(region);
-        for (monitor, pid, sink) in node.inner().remote_monitors.take_region(region) {
-            sink(Down {
-                monitor,
-                pid,
-                reason: ExitReason::Unreachable { silent_ms: silent.as_millis(), last_hop },
-            });
+        let since = silent.as_duration();
+        let lost = node.region_lost(region, &ExitReason::Unreachable { since, last_hop });
+        let news = node.region_notices(region, RegionChange::Unreachable { since, last_hop });
+        for notice in lost.into_iter().chain(news) {
+            self.give(notice);
         }
         self.update_gate(region);
     }

@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WrapFuture};
 use fedist_registry::RegionId;
 use fedist_transport::link::{LinkError, LinkRx, LinkWriter};
 use futures_util::future::{Either, select};
 
 use super::CoreRef;
+use crate::Context;
 
 /// Moves frames between one link and the hub's core. It ends with its link; when it panics,
 /// the link ends with it. Either way its hub hears `Down` and restarts it.

@@ -3,7 +3,10 @@
 use fedist_registry::{LinkCost, RegionId, RegionPid, service};
 
 use super::{Core, Hub, relay::Crash};
-use crate::{LinkStatus, Node, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
+use crate::{
+    LinkStatus, Node, NodeStatus, RegionStatus, RouteStatus, SessionStatus,
+    route::{ActorRoute, Route as _},
+};
 
 impl Node {
     /// A snapshot of this node; `None` when it is stopped.
@@ -21,7 +24,7 @@ impl Node {
     pub async fn danger_crash_hub(&self) -> bool {
         let pid = RegionPid::new(self.region(), service::HUB);
         self.local_address_of(pid)
-            .and_then(|process| process.address::<actix::Addr<Hub>>())
+            .and_then(ActorRoute::<Hub>::new)
             .is_some_and(|hub| hub.try_send(Crash).is_ok())
     }
 }

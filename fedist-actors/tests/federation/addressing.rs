@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Handler};
 use fedist_actors::{
-    AskError, DropReason, LookupError, Message, Node, PidSend, RegionAddr, RegionRecipient,
-    SendError,
+    AskError, Context, DropReason, LookupError, Message, Node, PidSend, RegionAddr,
+    RegionRecipient, SendError,
 };
 use fedist_registry::{LocalId, RegionPid};
 use fedist_transport::memory::MemoryNet;
@@ -206,13 +206,13 @@ fn names_are_found_from_everywhere_and_die_with_their_actor() {
 struct Plain;
 
 impl Actor for Plain {
-    type Context = Context<Self>;
+    type Context = actix::Context<Self>;
 }
 
 impl Handler<Unlisted> for Plain {
     type Result = u32;
 
-    fn handle(&mut self, _: Unlisted, _: &mut Context<Self>) -> u32 {
+    fn handle(&mut self, _: Unlisted, _: &mut actix::Context<Self>) -> u32 {
         42
     }
 }

@@ -231,7 +231,7 @@ fn a_slow_actor_pauses_its_senders_and_nobody_else_and_loses_nothing() {
 struct Slow(Vec<u64>);
 
 impl actix::Actor for Slow {
-    type Context = actix::Context<Self>;
+    type Context = fedist_actors::Context<Self>;
 }
 
 impl actix::Handler<Note> for Slow {

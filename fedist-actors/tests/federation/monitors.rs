@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Handler};
 use fedist_actors::{
-    ContextExt, Down, ExitReason, PidSend, Restart, Supervisor, WhichChildren, exported_child,
+    Context, Down, ExitReason, PidSend, Restart, Supervisor, WhichChildren, exported_child,
 };
 use fedist_registry::{LocalId, RegionPid};
 use fedist_transport::memory::MemoryNet;
@@ -26,7 +26,7 @@ impl Actor for Watcher {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         for target in &self.targets {
-            ctx.monitor(*target).expect("spawned by a node");
+            ctx.monitor(*target);
         }
     }
 }

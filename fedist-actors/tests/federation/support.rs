@@ -2,8 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
-use actix::{Actor, Context, Handler, MessageResult};
-use fedist_actors::{Message, Node, NodeBuilder};
+use actix::{Actor, Handler, MessageResult};
+use fedist_actors::{Context, Message, Node, NodeBuilder};
 use fedist_registry::RegionId;
 use fedist_transport::memory::MemoryNet;
 use serde::{Deserialize, Serialize};

@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, WrapFuture};
-use fedist_actors::{PidSend, PingTarget, StartTaskError, TaskCx, TaskError, task};
+use actix::{Actor, AsyncContext, WrapFuture};
+use fedist_actors::{Context, PidSend, PingTarget, StartTaskError, TaskCx, TaskError, task};
 use fedist_transport::memory::MemoryNet;
 
 use crate::support::*;
@@ -90,8 +90,7 @@ impl Actor for Caller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        use fedist_actors::ContextExt;
-        let (tasks, region) = (ctx.node().unwrap().tasks(), self.region);
+        let (tasks, region) = (ctx.node().tasks(), self.region);
         let run = async move {
             let handle = tasks.at(region).start(endless, ()).await.unwrap();
             let _ = handle.await_for(Duration::from_secs(60)).await;

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Handler};
 use fedist::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,401 @@
+//! What an actor sees of the world around it: its own context, and the loop that runs it.
+
+mod run;
+
+use std::{
+    any::{Any, TypeId},
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorContext, ActorFuture, ActorState, Addr, AsyncContext, Handler, SpawnHandle,
+    dev::{Envelope, EnvelopeProxy, ToEnvelope, channel::AddressSender},
+};
+use fedist_registry::{RegionId, RegionPid};
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
+
+use crate::{
+    Down, ExitReason, LocalAddr, Node, SpawnError,
+    exit::{DownSink, Exit, MonitorRef},
+    process::{Body, Process},
+    region_event::RegionEvent,
+};
+
+pub(crate) use run::run;
+
+/// The context of an actor that a node spawned; actix's `Context` with regions added.
+///
+/// All of actix's own methods work (`ActorContext`, `AsyncContext`: `stop`, `address`, `spawn`,
+/// `wait`, `notify`, `run_later`, `run_interval`, `add_stream`). Unlike there, an actor lives on
+/// when nobody holds its address: it has a pid, and ends when it stops itself, panics, or gets an
+/// exit signal. Under a flood of messages its futures and timers still have their turn after every
+/// 128 messages, and so do the other actors of its thread.
+pub struct Context<A: Actor<Context = Self>> {
+    node: Node,
+    cell: Arc<Process<ActorBody<A>>>,
+    state: ActorState,
+    waits: Vec<Pin<Box<dyn ActorFuture<A, Output = ()>>>>,
+    items: Vec<Item<A>>,
+    last_handle: SpawnHandle,
+    /// An asynchronous handler to run before anything else.
+    next: Option<Next<A>>,
+    exit: Option<Box<ExitReason>>,
+    /// Monitors that were taken back after they had fired: their `Down` is not to be shown.
+    flushed: Vec<MonitorRef>,
+}
+
+/// A future that was spawned into the context.
+struct Item<A: Actor> {
+    handle: SpawnHandle,
+    /// `None` while it is polled, and once it is done or cancelled.
+    future: Option<Pin<Box<dyn ActorFuture<A, Output = ()>>>>,
+    done: bool,
+}
+
+/// An asynchronous handler with its message.
+pub(crate) type Next<A> =
+    Box<dyn for<'a> FnOnce(&'a mut A, &'a mut Context<A>) -> LocalBoxFuture<'a, ()>>;
+
+/// The part of a process that knows the actor's type.
+pub(crate) struct ActorBody<A: Actor> {
+    /// The one sender that all bounded sends of this node share, so that the bound is one.
+    pub(crate) sender: AddressSender<A>,
+    /// Messages that go before the mailbox.
+    urgent: Mutex<VecDeque<Envelope<A>>>,
+}
+
+impl<A: Actor> ActorBody<A> {
+    pub(crate) fn new(sender: AddressSender<A>) -> Self {
+        Self { sender, urgent: Mutex::new(VecDeque::new()) }
+    }
+
+    fn urgent(&self) -> std::sync::MutexGuard<'_, VecDeque<Envelope<A>>> {
+        self.urgent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Actor> Body for ActorBody<A> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl<A: Actor> Process<ActorBody<A>> {
+    /// Puts a message before everything in the mailbox, or gives it back at the bound of such messages.
+    pub(crate) fn push_urgent<M>(
+        &self,
+        message: M,
+        pack: impl FnOnce(M) -> Envelope<A>,
+    ) -> Result<(), M> {
+        let mut urgent = self.body.urgent();
+        if urgent.len() >= MAX_URGENT {
+            return Err(message);
+        }
+        urgent.push_back(pack(message));
+        self.set_urgent(true);
+        drop(urgent);
+        self.wake();
+        Ok(())
+    }
+
+    fn pop_urgent(&self) -> Option<Envelope<A>> {
+        let mut urgent = self.body.urgent();
+        let next = urgent.pop_front();
+        self.set_urgent(!urgent.is_empty());
+        next
+    }
+}
+
+/// Messages sent with priority that may wait for one actor.
+const MAX_URGENT: usize = 4096;
+
+impl<A: Actor<Context = Self>> Context<A> {
+    pub(crate) fn new(node: Node, cell: Arc<Process<ActorBody<A>>>) -> Self {
+        Self {
+            node,
+            cell,
+            state: ActorState::Started,
+            waits: Vec::new(),
+            items: Vec::new(),
+            last_handle: SpawnHandle::default(),
+            next: None,
+            exit: None,
+            flushed: Vec::new(),
+        }
+    }
+
+    /// The node that runs this actor.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The pid of this actor.
+    pub fn pid(&self) -> RegionPid {
+        self.cell.pid
+    }
+
+    // ---- watching ------------------------------------------------------------------------------
+
+    /// Watches an actor in any region. Exactly one [`Down`] comes for each call, unless
+    /// [`demonitor`](Self::demonitor) takes it back or this actor ends first. It comes behind every
+    /// message that the other has sent to this actor. A pid where nothing lives gives `Down(NoActor)`.
+    pub fn monitor(&self, pid: RegionPid) -> MonitorRef
+    where
+        A: Handler<Down>,
+    {
+        let cell = Arc::clone(&self.cell);
+        let tell = move |down| {
+            // Not counted against the mailbox's bound: there is one for each monitor that was set.
+            let _ = cell.body.sender.do_send(down);
+        };
+        self.watch(pid, Box::new(tell))
+    }
+
+    /// As [`monitor`](Self::monitor), but its [`Down`] goes before everything that waits in the
+    /// mailbox: also before earlier messages of the other actor. As OTP 28's `priority` monitors.
+    pub fn monitor_priority(&self, pid: RegionPid) -> MonitorRef
+    where
+        A: Handler<Down>,
+    {
+        let cell = Arc::clone(&self.cell);
+        let tell = move |down: Down| {
+            let pack = |down| <Self as ToEnvelope<A, Down>>::pack(down, None);
+            if let Err(down) = cell.push_urgent(down, pack) {
+                let _ = cell.body.sender.do_send(down);
+            }
+        };
+        self.watch(pid, Box::new(tell))
+    }
+
+    /// Takes a monitor back, of an actor or of a region. Nothing of it arrives any more, not even a
+    /// [`Down`] that is in the mailbox already. True if it had not fired yet.
+    pub fn demonitor(&mut self, monitor: MonitorRef) -> bool {
+        if let Some(pid) = self.cell.release(monitor) {
+            let was_set = self.node.unwatch(pid, monitor);
+            if !was_set {
+                self.flushed.push(monitor);
+            }
+            return was_set;
+        }
+        match self.cell.release_region(monitor) {
+            Some(region) => self.node.unwatch_region(region, monitor),
+            None => false,
+        }
+    }
+
+    /// Tells this actor whenever a region becomes unreachable, reachable or is restarted, until
+    /// [`demonitor`](Self::demonitor). A session with the region is kept up for it.
+    pub fn monitor_region(&self, region: RegionId) -> MonitorRef
+    where
+        A: Handler<RegionEvent>,
+    {
+        let cell = Arc::downgrade(&self.cell);
+        let tell = move |event: RegionEvent| {
+            if let Some(cell) = cell.upgrade() {
+                let _ = cell.body.sender.do_send(event);
+            }
+        };
+        let monitor = self.node.watch_region(region, Arc::new(tell));
+        self.cell.hold_region(monitor, region);
+        monitor
+    }
+
+    // ---- links and exits -----------------------------------------------------------------------
+
+    /// Links this actor and another one, in any region: when one of them ends, the other gets an exit
+    /// signal. Linking twice is linking once. A pid where nothing lives gives an exit signal with
+    /// `NoActor`; an actor of another region that does not allow links
+    /// ([`Export::links`](crate::Export::links)) one with `Denied`.
+    pub fn link(&self, pid: RegionPid) {
+        self.node.link(self.pid().local(), pid);
+    }
+
+    /// Takes a link back. No exit signal comes over it any more; one that was trapped before may be
+    /// in the mailbox.
+    pub fn unlink(&self, pid: RegionPid) {
+        self.node.unlink(self.pid().local(), pid);
+    }
+
+    /// Whether exit signals arrive as [`Exit`] messages from now on, or end this actor (the default).
+    /// A kill ends it in any case.
+    pub fn trap_exit(&self, trap: bool)
+    where
+        A: Handler<Exit>,
+    {
+        let cell = Arc::downgrade(&self.cell);
+        let sink = move |exit: Exit| {
+            if let Some(cell) = cell.upgrade() {
+                let _ = cell.body.sender.do_send(exit);
+            }
+        };
+        self.cell.set_trap(trap.then(|| Arc::new(sink) as _));
+    }
+
+    /// Ends this actor with `reason` once the running handler returns, as Erlang's `exit/1`;
+    /// `stopping` is not asked.
+    pub fn exit(&mut self, reason: ExitReason) {
+        self.exit.get_or_insert_with(|| Box::new(reason));
+        self.terminate();
+    }
+
+    /// Spawns an actor in this node that is linked to this one from its first moment.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing was spawned then.
+    pub fn spawn_link<B>(&self, actor: B) -> Result<LocalAddr<B>, SpawnError>
+    where
+        B: Actor<Context = Context<B>> + Send,
+    {
+        let me = self.pid();
+        self.node.spawn_tied(move |_| actor, |node, pid| node.link(me.local(), pid))
+    }
+
+    /// Spawns an actor in this node that this one monitors from its first moment.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; nothing was spawned then.
+    pub fn spawn_monitor<B>(&self, actor: B) -> Result<(LocalAddr<B>, MonitorRef), SpawnError>
+    where
+        B: Actor<Context = Context<B>> + Send,
+        A: Handler<Down>,
+    {
+        let mut monitor = None;
+        let addr =
+            self.node.spawn_tied(move |_| actor, |_, pid| monitor = Some(self.monitor(pid)))?;
+        let monitor = monitor.unwrap_or_else(|| self.monitor(addr.pid()));
+        Ok((addr, monitor))
+    }
+
+    // ---- timers --------------------------------------------------------------------------------
+
+    /// Sends `message` to this actor itself after `delay`; [`cancel_timer`](Self::cancel_timer)
+    /// takes it back, and it ends with the actor.
+    pub fn send_after<M>(&mut self, delay: Duration, message: M) -> SpawnHandle
+    where
+        A: Handler<M>,
+        M: actix::Message + 'static,
+    {
+        self.notify_later(message, delay)
+    }
+
+    /// Sends a copy of `message` to this actor itself once every `period`, first after one period.
+    pub fn send_interval<M>(&mut self, period: Duration, message: M) -> SpawnHandle
+    where
+        A: Handler<M>,
+        M: actix::Message + Clone + 'static,
+    {
+        self.run_interval(period, move |_, ctx| ctx.notify(message.clone()))
+    }
+
+    /// Takes a timer of this actor back. False when it has fired (or was taken back) before.
+    pub fn cancel_timer(&mut self, timer: SpawnHandle) -> bool {
+        self.cancel_future(timer)
+    }
+
+    fn watch(&self, pid: RegionPid, sink: DownSink) -> MonitorRef {
+        let monitor = self.node.inner().next_monitor();
+        self.cell.hold(monitor, pid);
+        self.node.watch_as(monitor, Some(self.pid().local()), pid, sink);
+        monitor
+    }
+
+    // ---- asynchronous handlers -----------------------------------------------------------------
+
+    pub(crate) fn run_next(&mut self, next: Next<A>) {
+        self.next = Some(next);
+    }
+}
+
+impl<A: Actor<Context = Self>> ActorContext for Context<A> {
+    fn stop(&mut self) {
+        if self.state == ActorState::Running || self.state == ActorState::Started {
+            self.state = ActorState::Stopping;
+        }
+    }
+
+    fn terminate(&mut self) {
+        self.state = ActorState::Stopped;
+    }
+
+    fn state(&self) -> ActorState {
+        self.state
+    }
+}
+
+impl<A: Actor<Context = Self>> AsyncContext<A> for Context<A> {
+    fn address(&self) -> Addr<A> {
+        Addr::new(self.cell.body.sender.clone())
+    }
+
+    fn spawn<F>(&mut self, future: F) -> SpawnHandle
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        self.last_handle = self.last_handle.next();
+        let handle = self.last_handle;
+        self.items.push(Item { handle, future: Some(Box::pin(future)), done: false });
+        handle
+    }
+
+    fn wait<F>(&mut self, future: F)
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        self.waits.push(Box::pin(future));
+    }
+
+    fn waiting(&self) -> bool {
+        !self.waits.is_empty()
+            || self.next.is_some()
+            || matches!(self.state, ActorState::Stopping | ActorState::Stopped)
+    }
+
+    fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
+        let Some(item) = self.items.iter_mut().find(|item| item.handle == handle && !item.done)
+        else {
+            return false;
+        };
+        item.done = true;
+        item.future = None;
+        true
+    }
+}
+
+impl<A, M> ToEnvelope<A, M> for Context<A>
+where
+    A: Actor<Context = Self> + Handler<M>,
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+{
+    fn pack(message: M, reply: Option<oneshot::Sender<M::Result>>) -> Envelope<A> {
+        if TypeId::of::<M>() == TypeId::of::<Down>()
+            && let Some(down) = (&message as &dyn Any).downcast_ref::<Down>()
+        {
+            let monitor = down.monitor;
+            let envelope = Envelope::new(message, reply);
+            return Envelope::with_proxy(Box::new(DownEnvelope { monitor, envelope }));
+        }
+        Envelope::new(message, reply)
+    }
+}
+
+/// A `Down` on its way to the actor: left out when its monitor was taken back in the meantime.
+struct DownEnvelope<A: Actor> {
+    monitor: MonitorRef,
+    envelope: Envelope<A>,
+}
+
+impl<A: Actor<Context = Context<A>>> EnvelopeProxy<A> for DownEnvelope<A> {
+    fn handle(&mut self, actor: &mut A, ctx: &mut Context<A>) {
+        if let Some(at) = ctx.flushed.iter().position(|flushed| *flushed == self.monitor) {
+            ctx.flushed.swap_remove(at);
+            return;
+        }
+        ctx.cell.release(self.monitor);
+        self.envelope.handle(actor, ctx);
+    }
+}

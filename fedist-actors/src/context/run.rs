@@ -1,0 +1,138 @@
+//! The loop that runs an actor: what has priority, then the mailbox, then its own futures.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+};
+
+use actix::{
+    Actor, ActorState, Running,
+    dev::{EnvelopeProxy, channel::AddressReceiver},
+};
+use futures_util::Stream;
+
+use super::{Context, Next};
+use crate::{ExitReason, process::while_blocking};
+
+/// Runs an actor until it stops itself; an exit signal drops this future between two polls.
+///
+/// An asynchronous handler is awaited right here, where it can borrow the actor.
+pub(crate) async fn run<A: Actor<Context = Context<A>>>(
+    mut actor: A,
+    mut ctx: Context<A>,
+    mut mailbox: AddressReceiver<A>,
+) -> ExitReason {
+    if ctx.state == ActorState::Started {
+        ctx.state = ActorState::Running;
+    }
+    actor.started(&mut ctx);
+    loop {
+        match poll_fn(|cx| step(&mut actor, &mut ctx, &mut mailbox, cx)).await {
+            Step::Run(next) => {
+                let mut handler = next(&mut actor, &mut ctx);
+                poll_fn(|cx| while_blocking(|| handler.as_mut().poll(cx))).await;
+            }
+            Step::Done => return ctx.exit.take().map_or(ExitReason::Normal, |reason| *reason),
+        }
+    }
+}
+
+enum Step<A: Actor<Context = Context<A>>> {
+    Run(Next<A>),
+    Done,
+}
+
+fn step<A: Actor<Context = Context<A>>>(
+    actor: &mut A,
+    ctx: &mut Context<A>,
+    mailbox: &mut AddressReceiver<A>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Step<A>> {
+    let mut budget = BUDGET;
+    loop {
+        if ctx.cell.has_exit() {
+            // Whoever polls this sees it too and ends the actor.
+            return Poll::Pending;
+        }
+        if let Some(next) = ctx.next.take() {
+            return Poll::Ready(Step::Run(next));
+        }
+        match ctx.state {
+            ActorState::Stopped => {
+                actor.stopped(ctx);
+                return Poll::Ready(Step::Done);
+            }
+            ActorState::Stopping => {
+                ctx.state = match actor.stopping(ctx) {
+                    Running::Stop => ActorState::Stopped,
+                    Running::Continue => ActorState::Running,
+                };
+                continue;
+            }
+            ActorState::Started | ActorState::Running => {}
+        }
+        if let Some(mut wait) = ctx.waits.pop() {
+            // The latest first; those that it adds itself are waited for before it goes on.
+            let at = ctx.waits.len();
+            if wait.as_mut().poll(actor, ctx, cx).is_pending() {
+                ctx.waits.insert(at, wait);
+                if ctx.waits.len() == at + 1 && ctx.next.is_none() && is_running(ctx) {
+                    return Poll::Pending;
+                }
+            }
+            continue;
+        }
+        if budget > 0 {
+            let urgent = if ctx.cell.has_urgent() { ctx.cell.pop_urgent() } else { None };
+            let envelope = urgent.map_or_else(
+                || Pin::new(&mut *mailbox).poll_next(cx),
+                |urgent| Poll::Ready(Some(urgent)),
+            );
+            if let Poll::Ready(Some(mut envelope)) = envelope {
+                envelope.handle(actor, ctx);
+                budget -= 1;
+                continue;
+            }
+        }
+        poll_items(actor, ctx, cx);
+        if ctx.waits.is_empty() && ctx.next.is_none() && is_running(ctx) {
+            if budget == 0 {
+                // There may be more: the others of this thread first.
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+    }
+}
+
+fn is_running<A: Actor<Context = Context<A>>>(ctx: &Context<A>) -> bool {
+    matches!(ctx.state, ActorState::Started | ActorState::Running)
+}
+
+fn poll_items<A: Actor<Context = Context<A>>>(
+    actor: &mut A,
+    ctx: &mut Context<A>,
+    cx: &mut TaskContext<'_>,
+) {
+    let mut at = 0;
+    while at < ctx.items.len() {
+        if !ctx.waits.is_empty() || ctx.next.is_some() || !is_running(ctx) || ctx.cell.has_exit() {
+            break;
+        }
+        if let Some(mut future) = ctx.items[at].future.take() {
+            let pending = future.as_mut().poll(actor, ctx, cx).is_pending();
+            let item = &mut ctx.items[at];
+            if pending && !item.done {
+                item.future = Some(future);
+            } else {
+                item.done = true;
+            }
+        }
+        at += 1;
+    }
+    ctx.items.retain(|item| !item.done);
+}
+
+/// Messages that an actor handles before the others of its thread have their turn.
+const BUDGET: u32 = 128;

@@ -1,0 +1,122 @@
+//! All processes of a node by local id, and their names.
+
+use std::{
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+};
+
+use dashmap::DashMap;
+use fedist_registry::{LocalId, RegionPid};
+
+use super::{Body, Books, Process};
+
+/// All processes of a node, by local id, and their names.
+#[derive(Default)]
+pub(crate) struct ProcessTable {
+    processes: DashMap<u64, Arc<Process>, BuildHasherDefault<IdHasher>>,
+    names: DashMap<String, RegionPid>,
+}
+
+impl ProcessTable {
+    pub(crate) fn insert<B: Body>(&self, process: Process<B>) -> Arc<Process<B>> {
+        let process = Arc::new(process);
+        let entry: Arc<Process> = Arc::clone(&process) as _;
+        self.processes.insert(process.pid.local().get(), entry);
+        process
+    }
+
+    pub(crate) fn get(&self, local: LocalId) -> Option<Arc<Process>> {
+        self.processes.get(&local.get()).map(|entry| Arc::clone(&entry))
+    }
+
+    /// The application's actors and tasks.
+    pub(crate) fn application(&self) -> Vec<RegionPid> {
+        self.processes.iter().filter(|entry| !entry.is_system()).map(|entry| entry.pid).collect()
+    }
+
+    /// Whether nothing of the application is left.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.processes.iter().all(|entry| entry.is_system())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub(crate) fn whereis(&self, name: &str) -> Option<RegionPid> {
+        self.names.get(name).map(|entry| *entry)
+    }
+
+    /// Binds a name to a living process; the holder's pid when the name is taken.
+    pub(crate) fn register(&self, name: &str, process: &Process) -> Result<(), RegionPid> {
+        match self.names.entry(name.to_owned()) {
+            dashmap::Entry::Occupied(entry) => Err(*entry.get()),
+            dashmap::Entry::Vacant(entry) => {
+                // Entered in both places under the name's lock, so that the end of the process finds it.
+                if process.add_name(name.to_owned()) {
+                    entry.insert(process.pid);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Pids of plain actix actors that have ended unnoticed.
+    pub(crate) fn lost(&self) -> Vec<RegionPid> {
+        self.processes.iter().filter(|entry| entry.body.is_lost()).map(|entry| entry.pid).collect()
+    }
+
+    /// Takes a process out. Its names are free and its watchers and links are returned to be told.
+    pub(super) fn end(&self, local: LocalId) -> Option<(RegionPid, Option<Box<Books>>)> {
+        let (_, process) = self.processes.remove(&local.get())?;
+        let books = process.close();
+        if let Some(books) = &books {
+            for name in &books.names {
+                self.names.remove_if(name, |_, pid| *pid == process.pid);
+            }
+        }
+        Some((process.pid, books))
+    }
+}
+
+/// Local ids are consecutive numbers: one multiplication spreads them over shards and buckets.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4); folded, because the table takes bits from both ends.
+        let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    #[test]
+    fn consecutive_ids_fall_evenly_into_both_ends_of_the_hash() {
+        let build = BuildHasherDefault::<IdHasher>::default();
+        let (mut low, mut high) = ([0_u32; 64], [0_u32; 128]);
+        for id in 256..(256 + 64 * 1024_u64) {
+            let hash = build.hash_one(id);
+            low[(hash & 63) as usize] += 1;
+            high[(hash >> 57) as usize] += 1;
+        }
+        assert!(low.iter().all(|count| (512..2048).contains(count)), "{low:?}");
+        assert!(high.iter().all(|count| (256..1024).contains(count)), "{high:?}");
+    }
+}
