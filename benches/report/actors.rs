@@ -1,13 +1,14 @@
 //! The messages and the actors of both sides: what differs is only the way to them.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix::{
-    Actor, ActorFutureExt, Context, Handler, MessageResult, ResponseActFuture, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Handler, MessageResult, ResponseActFuture, WrapFuture,
 };
 use anyhow::Result;
-use fedist::prelude::{Message, Node};
+use fedist::prelude::{Context, Message, Node};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -43,14 +44,26 @@ pub(crate) const BODY_LEN: usize = 64;
 
 pub(crate) const BODY: Body = Body([0x5a; BODY_LEN]);
 
+/// An actor of plain actix: of the floor.
+pub(crate) enum Plain {}
+
+/// An actor of a node.
+pub(crate) enum Ours {}
+
 /// Counts ticks and echoes.
-#[derive(Default)]
-pub(crate) struct Counter {
+pub(crate) struct Counter<K> {
     ticks: u64,
+    kind: PhantomData<fn(K)>,
 }
 
-impl Actor for Counter {
-    type Context = Context<Self>;
+impl<K> Default for Counter<K> {
+    fn default() -> Self {
+        Self { ticks: 0, kind: PhantomData }
+    }
+}
+
+impl Actor for Counter<Plain> {
+    type Context = actix::Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
         // As FeDist's default; actix's of 16 would park the flush of each burst.
@@ -58,7 +71,14 @@ impl Actor for Counter {
     }
 }
 
-impl Handler<Tick> for Counter {
+impl Actor for Counter<Ours> {
+    type Context = Context<Self>;
+}
+
+impl<K: 'static> Handler<Tick> for Counter<K>
+where
+    Self: Actor,
+{
     type Result = ();
 
     fn handle(&mut self, tick: Tick, _: &mut Self::Context) {
@@ -67,7 +87,10 @@ impl Handler<Tick> for Counter {
     }
 }
 
-impl Handler<Echo> for Counter {
+impl<K: 'static> Handler<Echo> for Counter<K>
+where
+    Self: Actor,
+{
     type Result = MessageResult<Echo>;
 
     fn handle(&mut self, echo: Echo, _: &mut Self::Context) -> Self::Result {
@@ -75,7 +98,10 @@ impl Handler<Echo> for Counter {
     }
 }
 
-impl Handler<Total> for Counter {
+impl<K: 'static> Handler<Total> for Counter<K>
+where
+    Self: Actor,
+{
     type Result = MessageResult<Total>;
 
     fn handle(&mut self, _: Total, _: &mut Self::Context) -> Self::Result {
@@ -84,9 +110,13 @@ impl Handler<Total> for Counter {
 }
 
 /// An actor that measures: what it sends is sent from the thread and by the pid of an actor.
-struct Measurer;
+struct Measurer<K>(PhantomData<fn(K)>);
 
-impl Actor for Measurer {
+impl Actor for Measurer<Plain> {
+    type Context = actix::Context<Self>;
+}
+
+impl Actor for Measurer<Ours> {
     type Context = Context<Self>;
 }
 
@@ -98,7 +128,10 @@ impl actix::Message for Measure {
     type Result = Result<Outcome>;
 }
 
-impl Handler<Measure> for Measurer {
+impl<K: 'static> Handler<Measure> for Measurer<K>
+where
+    Self: Actor<Context: AsyncContext<Self>>,
+{
     type Result = ResponseActFuture<Self, Result<Outcome>>;
 
     fn handle(&mut self, measure: Measure, _: &mut Self::Context) -> Self::Result {
@@ -114,7 +147,7 @@ pub(crate) async fn measure_in_node<F>(
 where
     F: Future<Output = Result<Outcome>> + 'static,
 {
-    let measurer = node.spawn(Measurer)?;
+    let measurer = node.spawn(Measurer::<Ours>(PhantomData))?;
     let work = Measure(Box::new(move || Box::pin(work())));
     measurer.send(work).await?
 }
@@ -127,7 +160,7 @@ where
     F: Future<Output = Result<Outcome>> + 'static,
 {
     let work = Measure(Box::new(move || Box::pin(work())));
-    Measurer.start().send(work).await?
+    Measurer::<Plain>(PhantomData).start().send(work).await?
 }
 
 impl Serialize for Body {

@@ -6,7 +6,7 @@ use actix::System;
 use anyhow::{Context, Result, bail, ensure};
 use fedist::prelude::{Node, RegionAddr, RegionId, RegionPid};
 
-use crate::actors::{BODY, Counter, Echo, Tick, Total, measure_in_actix, measure_in_node};
+use crate::actors::{BODY, Counter, Echo, Ours, Tick, Total, measure_in_actix, measure_in_node};
 use crate::child::say;
 use crate::processor_time::ProcessorTime;
 use crate::run::{Outcome, Run, Said, ServerAt};
@@ -19,7 +19,7 @@ pub(crate) fn serve(run: &Run) -> Result<Node> {
         .data_dir(run.directory.join("root"))
         .mtu_upper(run.mtu)
         .start_blocking()?;
-    let counter = node.spawn(Counter::default())?;
+    let counter = node.spawn(Counter::<Ours>::default())?;
     let pid =
         node.export(&counter).handles::<Tick>().handles::<Echo>().handles::<Total>().publish()?;
     say(&Said::Ready { address: node.local_address().to_owned(), actor: Some(pid.to_string()) })?;
@@ -39,7 +39,7 @@ pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
             .start()
             .await?;
         let pid: RegionPid = server.actor.as_deref().context("no actor to send to")?.parse()?;
-        let counter = node.address::<Counter>(pid);
+        let counter = node.address::<Counter<Ours>>(pid);
         reach(&counter).await?;
         let outcome = if run.apart {
             measure_in_actix(move || work(run, server, counter)).await
@@ -52,7 +52,7 @@ pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
 }
 
 /// The route may come a moment after the node is live.
-async fn reach(counter: &RegionAddr<Counter>) -> Result<()> {
+async fn reach(counter: &RegionAddr<Counter<Ours>>) -> Result<()> {
     let start = Instant::now();
     loop {
         match counter.send(Total).await {
@@ -65,7 +65,7 @@ async fn reach(counter: &RegionAddr<Counter>) -> Result<()> {
     }
 }
 
-async fn work(run: Run, server: ServerAt, counter: RegionAddr<Counter>) -> Result<Outcome> {
+async fn work(run: Run, server: ServerAt, counter: RegionAddr<Counter<Ours>>) -> Result<Outcome> {
     let mut outcome = Outcome::new();
     for span in [run.warm_up, run.span] {
         let time = ProcessorTime::start(server.process);
@@ -85,7 +85,7 @@ async fn work(run: Run, server: ServerAt, counter: RegionAddr<Counter>) -> Resul
     Ok(outcome)
 }
 
-async fn tell(span: Duration, counter: &RegionAddr<Counter>) -> Result<(u64, Outcome)> {
+async fn tell(span: Duration, counter: &RegionAddr<Counter<Ours>>) -> Result<(u64, Outcome)> {
     let before = counter.send(Total).await?;
     let start = Instant::now();
     let mut sent = 0;

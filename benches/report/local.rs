@@ -5,7 +5,9 @@ use anyhow::Result;
 use fedist::prelude::{Node, RegionAddr, RegionId};
 use fedist::transport::memory::MemoryNet;
 
-use crate::actors::{BODY, Counter, Echo, Tick, Total, measure_in_actix, measure_in_node};
+use crate::actors::{
+    BODY, Counter, Echo, Ours, Plain, Tick, Total, measure_in_actix, measure_in_node,
+};
 use crate::cores::Cores;
 use crate::run::{Outcome, Run};
 use crate::stopwatch::{ask_in_turn, tell_in_bursts};
@@ -16,9 +18,9 @@ pub(crate) fn floor(run: &Run) -> Result<Outcome> {
     let run = run.clone();
     System::new().block_on(async move {
         let counter = if run.apart {
-            Counter::start_in_arbiter(&Arbiter::new().handle(), |_| Counter::default())
+            Counter::<Plain>::start_in_arbiter(&Arbiter::new().handle(), |_| Counter::default())
         } else {
-            Counter::default().start()
+            Counter::<Plain>::default().start()
         };
         take_senders_core(&run)?;
         measure_in_actix(move || use_actix(run, counter)).await
@@ -31,7 +33,7 @@ pub(crate) fn fedist(run: &Run) -> Result<Outcome> {
     System::new().block_on(async move {
         let region = RegionId::new(1)?;
         let node = Node::builder(region).memory(MemoryNet::new(1).port(region)).start().await?;
-        let counter = node.spawn(Counter::default())?.region_addr();
+        let counter = node.spawn(Counter::<Ours>::default())?.region_addr();
         take_senders_core(&run)?;
         let outcome = if run.apart {
             measure_in_actix(move || use_fedist(run, counter)).await
@@ -48,7 +50,7 @@ fn take_senders_core(run: &Run) -> Result<()> {
     run.cores.as_ref().map_or(Ok(()), Cores::take_senders)
 }
 
-async fn use_actix(run: Run, counter: Addr<Counter>) -> Result<Outcome> {
+async fn use_actix(run: Run, counter: Addr<Counter<Plain>>) -> Result<Outcome> {
     let total = async || Ok(counter.send(Total).await?);
     let echo = async || {
         counter.send(Echo { body: BODY }).await?;
@@ -66,7 +68,7 @@ async fn use_actix(run: Run, counter: Addr<Counter>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-async fn use_fedist(run: Run, counter: RegionAddr<Counter>) -> Result<Outcome> {
+async fn use_fedist(run: Run, counter: RegionAddr<Counter<Ours>>) -> Result<Outcome> {
     let total = async || Ok(counter.send(Total).await?);
     let echo = async || {
         counter.send(Echo { body: BODY }).await?;
