@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::ThreadId,
@@ -110,7 +110,8 @@ impl Clock {
 
 /// The address of an actor that this node spawned, with its pid. Derefs to actix's `Addr`.
 pub struct LocalAddr<A: Actor> {
-    addr: Addr<A>,
+    /// Made when it is first asked for: most are only asked for their pid.
+    addr: OnceLock<Addr<A>>,
     cell: Arc<Process<ActorBody<A>>>,
     node: Node,
 }
@@ -163,7 +164,7 @@ impl<A: Actor> LocalAddr<A> {
 
 impl<A: Actor> Clone for LocalAddr<A> {
     fn clone(&self) -> Self {
-        Self { addr: self.addr.clone(), cell: Arc::clone(&self.cell), node: self.node.clone() }
+        Self { addr: OnceLock::new(), cell: Arc::clone(&self.cell), node: self.node.clone() }
     }
 }
 
@@ -171,7 +172,7 @@ impl<A: Actor> std::ops::Deref for LocalAddr<A> {
     type Target = Addr<A>;
 
     fn deref(&self) -> &Addr<A> {
-        &self.addr
+        self.addr.get_or_init(|| Addr::new(self.cell.body.sender.clone()))
     }
 }
 
@@ -348,9 +349,8 @@ impl Node {
         }
         let pid = RegionPid::new(self.0.region, local);
         let (sender, receiver) = channel::channel::<A>(self.0.mailbox_capacity);
-        let addr = Addr::new(sender.clone());
         let cell = self.0.processes.insert(Process::new(pid, ActorBody::new(sender)));
-        Ok((LocalAddr { addr, cell, node: self.clone() }, receiver))
+        Ok((LocalAddr { addr: OnceLock::new(), cell, node: self.clone() }, receiver))
     }
 
     /// Starts an admitted actor on this thread.

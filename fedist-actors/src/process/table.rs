@@ -79,7 +79,8 @@ impl ProcessTable {
     }
 }
 
-/// Local ids are consecutive numbers: one multiplication spreads them over shards and buckets.
+/// Local ids are consecutive numbers. Their low bits choose neighbouring buckets, which keeps a
+/// spawn in warm memory; the upper ones, spread, choose the shard and tell entries apart.
 #[derive(Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -95,11 +96,13 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, id: u64) {
-        // Fibonacci hashing (Knuth, TAOCP 3, 6.4); folded, because the table takes bits from both ends.
-        let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ (spread >> 32);
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4) for the bits above those of an id.
+        let spread = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = (id & ID_BITS) | (spread & !ID_BITS);
     }
 }
+
+const ID_BITS: u64 = (1 << 48) - 1;
 
 #[cfg(test)]
 mod tests {
