@@ -1,44 +1,52 @@
 //! Back-pressure per actor: the receivers elsewhere that have asked their senders to hold back.
 
 use std::{
-    collections::HashSet,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    hash::BuildHasherDefault,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
+use dashmap::DashSet;
 use fedist_registry::{RegionId, RegionPid};
 use tokio::sync::Notify;
+
+use crate::process::IdHasher;
 
 /// The paused receivers of a node. While there are none, a send costs one atomic read.
 #[derive(Default)]
 pub(crate) struct Paused {
     count: AtomicUsize,
-    pids: Mutex<HashSet<RegionPid>>,
+    pids: DashSet<RegionPid, BuildHasherDefault<IdHasher>>,
     changed: Notify,
 }
 
 impl Paused {
     pub(crate) fn contains(&self, pid: RegionPid) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.lock().contains(&pid)
+        self.count.load(Ordering::Acquire) > 0 && self.pids.contains(&pid)
     }
 
     pub(crate) fn pause(&self, pid: RegionPid) {
-        self.change(|pids| {
-            pids.insert(pid);
-        });
+        if self.pids.insert(pid) {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     pub(crate) fn resume(&self, pid: RegionPid) {
-        self.change(|pids| {
-            pids.remove(&pid);
-        });
+        if self.pids.remove(&pid).is_some() {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+            self.changed.notify_waiters();
+        }
     }
 
     /// The session with a region ended: its pauses are void.
     pub(crate) fn forget_region(&self, region: RegionId) {
-        self.change(|pids| pids.retain(|pid| pid.region() != region));
+        self.pids.retain(|pid| {
+            let stays = pid.region() != region;
+            if !stays {
+                self.count.fetch_sub(1, Ordering::AcqRel);
+            }
+            stays
+        });
+        self.changed.notify_waiters();
     }
 
     /// Waits until `pid` is not paused.
@@ -50,17 +58,5 @@ impl Paused {
                 changed.await;
             }
         }
-    }
-
-    fn change(&self, change: impl FnOnce(&mut HashSet<RegionPid>)) {
-        let mut pids = self.lock();
-        change(&mut pids);
-        self.count.store(pids.len(), Ordering::Release);
-        drop(pids);
-        self.changed.notify_waiters();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<RegionPid>> {
-        self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

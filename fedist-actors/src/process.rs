@@ -18,7 +18,7 @@ use futures_util::task::AtomicWaker;
 
 pub(crate) use life::{ExitKind, Notice};
 pub(crate) use running::{ProcessFuture, current, current_local, is_blocking, while_blocking};
-pub(crate) use table::ProcessTable;
+pub(crate) use table::{IdHasher, ProcessTable};
 
 use crate::{
     ExitReason,

@@ -228,7 +228,7 @@ impl Launch {
                 dirty: Vec::new(),
                 retry: HashSet::new(),
                 asks: Asks::default(),
-                overflow: HashMap::new(),
+                overflow: HashMap::default(),
                 answers,
                 last_inlet: None,
                 counters: BTreeMap::new(),

@@ -20,6 +20,7 @@ mod report;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    hash::BuildHasherDefault,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -44,7 +45,7 @@ use crate::{
     inlet::{Inlet, LocalFuture},
     node::View,
     outbound::{GateState, Outbound},
-    process::Process,
+    process::{IdHasher, Process},
 };
 use asks::Asks;
 use deliver::Overflow;
@@ -88,7 +89,7 @@ pub(crate) struct Core {
     retry: HashSet<RegionId>,
     asks: Asks,
     /// Messages that wait for room in a mailbox, by the actor's local id.
-    overflow: HashMap<u64, Overflow>,
+    overflow: HashMap<u64, Overflow, BuildHasherDefault<IdHasher>>,
     answers: mpsc::UnboundedSender<LocalFuture<()>>,
     /// Where the last record went: its type, its actor, and the way in.
     last_inlet: Option<(u32, Arc<Process>, Arc<dyn Inlet>)>,
