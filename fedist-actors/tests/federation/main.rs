@@ -2,6 +2,7 @@
 
 mod addressing;
 mod faults;
+mod handlers;
 mod hostile;
 mod membership;
 mod monitors;
