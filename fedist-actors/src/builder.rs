@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use actix::Actor;
 use fedist_registry::{
     Coordinates, Micros, RegionId, RegionName, RegionRecord, Status, StoreError,
 };
@@ -17,12 +18,13 @@ use fedist_transport::{
     quic::{BindError, QuicConfig},
     session::SessionConfig,
 };
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::{
-    Node,
+    Context, Export, Node,
     hub::{HubConfig, Launch},
-    task::{Task, TaskTable},
+    task::{Offers, Task},
 };
 
 /// Configures and starts a [`Node`]. Made by [`Node::builder`]; every setting has a default
@@ -51,7 +53,7 @@ pub struct NodeBuilder {
     join_timeout: Duration,
     wait_until_live: bool,
     mtu_upper: u16,
-    tasks: TaskTable,
+    offers: Offers,
 }
 
 /// Why a node did not start. Nothing runs then; what is named must be put right first, unless
@@ -117,7 +119,7 @@ impl Node {
             join_timeout: Duration::from_secs(30),
             wait_until_live: true,
             mtu_upper: 1452,
-            tasks: TaskTable::default(),
+            offers: Offers::default(),
         }
     }
 }
@@ -271,7 +273,31 @@ impl NodeBuilder {
 
     /// Allows other regions to start this task here. Nothing is startable that is not listed.
     pub fn task<T: Task>(mut self, task: T) -> Self {
-        self.tasks.add(task);
+        self.offers.add_task(task);
+        self
+    }
+
+    /// Allows other regions to make actors here with `make`, by [`Node::spawn_at`]. `export` says what
+    /// may be sent to them. Nothing can be made that is not listed; several versions of one
+    /// name may be.
+    ///
+    /// ```text
+    /// .factory("counter", 1, |args: CounterArgs| Counter::new(args), |export| export.handles::<Add>())
+    /// ```
+    pub fn factory<A, I, F, E>(
+        mut self,
+        name: impl Into<String>,
+        version: u16,
+        make: F,
+        export: E,
+    ) -> Self
+    where
+        A: Actor<Context = Context<A>>,
+        I: DeserializeOwned + Send + 'static,
+        F: Fn(I) -> A + Send + Sync + 'static,
+        E: Fn(Export<A>) -> Export<A> + Send + Sync + 'static,
+    {
+        self.offers.add_factory(name.into(), version, make, export);
         self
     }
 
@@ -369,7 +395,7 @@ impl NodeBuilder {
             task_threads: self.task_threads,
             mailbox_capacity: self.mailbox_capacity,
             max_message: self.max_message,
-            tasks: Arc::new(self.tasks),
+            offers: Arc::new(self.offers),
             done,
         };
         Ok((launch, started))

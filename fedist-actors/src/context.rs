@@ -147,12 +147,19 @@ impl<A: Actor<Context = Self>> Context<A> {
     where
         A: Handler<Down>,
     {
+        self.watch(pid, self.down_sink())
+    }
+
+    /// Puts a `Down` into the mailbox.
+    pub(crate) fn down_sink(&self) -> DownSink
+    where
+        A: Handler<Down>,
+    {
         let cell = Arc::clone(&self.cell);
-        let tell = move |down| {
+        Box::new(move |down| {
             // Not counted against the mailbox's bound: there is one for each monitor that was set.
             let _ = cell.body.sender.do_send(down);
-        };
-        self.watch(pid, Box::new(tell))
+        })
     }
 
     /// As [`monitor`](Self::monitor), but its [`Down`] goes before everything that waits in the

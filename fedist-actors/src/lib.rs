@@ -64,7 +64,11 @@ pub use supervisor::{
     ChildSpec, ChildStatus, Restart, StartChildError, Supervisor, WhichChildren, child,
     exported_child,
 };
-pub use task::{StartTaskError, Supervised, Task, TaskCx, TaskError, TaskHandle, Tasks, TasksAt};
+pub use task::{
+    Call, CancelToken, Catalog, FactoryName, Listed, OnTimeout, RequestId, SettleError, Settled,
+    SpawnAt, SpawnAtError, StartRefused, Supervised, Task, TaskCx, TaskError, TaskHandle,
+    TaskShutdown, TaskStream, TaskStreamBuilder, Tasks, TasksAt, await_many, yield_many,
+};
 
 /// What the macros' output names. Not part of the API.
 #[doc(hidden)]

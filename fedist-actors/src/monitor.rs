@@ -35,6 +35,17 @@ impl Node {
     }
 }
 
+impl Monitor {
+    pub(crate) fn new(
+        node: &Node,
+        pid: RegionPid,
+        monitor: MonitorRef,
+        down: oneshot::Receiver<Down>,
+    ) -> Self {
+        Self { node: node.clone(), pid, monitor: Some(monitor), down }
+    }
+}
+
 impl Future for Monitor {
     type Output = Down;
 

@@ -2,6 +2,7 @@
 
 mod life;
 mod running;
+mod spawned;
 mod table;
 
 use std::{
@@ -227,6 +228,15 @@ impl<B: ?Sized> Process<B> {
 
     pub(crate) fn hold(&self, monitor: MonitorRef, target: RegionPid) {
         self.write(|books| books.held.insert(monitor, target));
+    }
+
+    /// Says what a held monitor watches that was set before that had a pid.
+    pub(crate) fn rename_held(&self, monitor: MonitorRef, target: RegionPid) {
+        self.write(|books| {
+            if let Some(held) = books.held.get_mut(&monitor) {
+                *held = target;
+            }
+        });
     }
 
     /// Lets go of a monitor; what it watches, if it was held.

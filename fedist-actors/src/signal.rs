@@ -14,6 +14,8 @@ pub(crate) enum Signal {
     Down { pid: RegionPid, monitor: MonitorRef, reason: ExitReason },
     /// `from` links itself to `to`.
     Link { from: RegionPid, to: RegionPid },
+    /// `from` was made for `to` by this request, and is linked to it.
+    SpawnLinked { from: RegionPid, to: RegionPid, reference: u64 },
     /// The link is taken back.
     Unlink { from: RegionPid, to: RegionPid },
     /// The exit signal of a link: `from` ended, or could not be linked to.

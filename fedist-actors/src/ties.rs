@@ -64,6 +64,15 @@ impl Ties {
         self.with(held.pid.region(), |ties| ties.held.insert(monitor, held));
     }
 
+    /// Says what a monitor watches that was set before that had a pid.
+    pub(crate) fn name_held(&self, monitor: MonitorRef, pid: RegionPid) {
+        self.with(pid.region(), |ties| {
+            if let Some(held) = ties.held.get_mut(&monitor) {
+                held.pid = pid;
+            }
+        });
+    }
+
     /// Takes one monitor out; `None` when it fired already or was taken back.
     pub(crate) fn take_held(&self, region: RegionId, monitor: MonitorRef) -> Option<Held> {
         self.with(region, |ties| ties.held.remove(&monitor))

@@ -325,6 +325,7 @@ impl Core {
                 }
             }
             Signal::Link { from, .. }
+            | Signal::SpawnLinked { from, .. }
             | Signal::Unlink { from, .. }
             | Signal::LinkExit { from, .. }
             | Signal::Exit { from, .. }
@@ -334,6 +335,9 @@ impl Core {
                 self.count("signals_forged");
             }
             Signal::Link { from, to } => self.node.linked_from(from, to),
+            Signal::SpawnLinked { from, to, reference } => {
+                self.node.spawn_linked_from(from, to, reference);
+            }
             Signal::Unlink { from, to } => self.node.unlinked_from(from, to),
             Signal::LinkExit { from, to, reason } => {
                 let notice = self.node.exit_notice(to.local(), from, reason, ExitKind::Link);

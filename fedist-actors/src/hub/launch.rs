@@ -42,7 +42,10 @@ use crate::{
     outbound::Gates,
     pause::Paused,
     process::ProcessTable,
-    task::{CancelTask, StartTask, TaskBook, TaskDone, TaskService, TaskTable},
+    task::{
+        AskCatalog, AskStanding, CancelTask, Offers, SpawnActor, StartTask, TaskBook, TaskDone,
+        TaskPrint, TaskService,
+    },
     ties::Ties,
 };
 
@@ -60,7 +63,7 @@ pub(crate) struct Launch {
     pub(crate) task_threads: usize,
     pub(crate) mailbox_capacity: usize,
     pub(crate) max_message: usize,
-    pub(crate) tasks: Arc<TaskTable>,
+    pub(crate) offers: Arc<Offers>,
     pub(crate) done: oneshot::Sender<Result<Node, StartError>>,
 }
 
@@ -186,7 +189,7 @@ impl Launch {
             dead_letters: DeadLetters::new(),
             ties: Ties::default(),
             paused: Paused::default(),
-            tasks: TaskBook::new(self.tasks),
+            tasks: TaskBook::new(self.offers),
             types: dashmap::DashMap::new(),
             hub_thread: std::thread::current().id(),
             hub_arbiter: Arbiter::current(),
@@ -384,8 +387,10 @@ fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
                 let own = node.clone();
                 let addr =
                     node.spawn_here_at(service::TASKS, move |_| TaskService { node: own })?;
-                let export = node.export(&addr).handles::<StartTask>();
-                Ok(export.handles::<CancelTask>().handles::<TaskDone>().publish()?)
+                let export = node.export(&addr).handles::<StartTask>().handles::<SpawnActor>();
+                let export = export.handles::<AskStanding>().handles::<AskCatalog>();
+                let export = export.handles::<CancelTask>().handles::<TaskPrint>();
+                Ok(export.handles::<TaskDone>().publish()?)
             }),
         ),
         (

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix::{Actor, AsyncContext, WrapFuture};
-use fedist_actors::{Context, PidSend, PingTarget, StartTaskError, TaskCx, TaskError, task};
+use fedist_actors::{Context, PidSend, PingTarget, StartRefused, TaskCx, TaskError, task};
 use fedist_transport::memory::MemoryNet;
 
 use crate::support::*;
@@ -70,7 +70,7 @@ fn tasks_give_results_errors_panics_and_refusals_by_name() {
         let refused = tasks.at(id(3)).start(double, 1).await.err().unwrap();
         assert_eq!(
             refused,
-            TaskError::Refused(StartTaskError::Unknown {
+            TaskError::Refused(StartRefused::UnknownTask {
                 name: "test.double".into(),
                 version: 1,
                 available: vec!["test.panics 1".into()],
