@@ -38,6 +38,7 @@ mod supervisor;
 mod ties;
 
 mod echo;
+mod groups;
 mod names;
 mod task;
 
