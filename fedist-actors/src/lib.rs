@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Node`] and its builder; messages and addresses; `hub` (the node's links,
 //! sessions and routes, as one core and the actors around it); exits, monitors, supervisors;
-//! names and tasks. Users take all of it through the `fedist` facade.
+//! names, groups and tasks. Users take all of it through the `fedist` facade.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -53,6 +53,10 @@ pub use exit::{Down, Exit, ExitReason, MonitorRef};
 pub use export::{Export, ExportError, Exportable};
 pub use fedist_macros::{Message, async_handler, task};
 pub use function::{FnAddr, Mailbox, MailboxEvent, Reply};
+pub use groups::{
+    GroupCounters, GroupEvent, GroupWatch, Groups, JoinError, LeaveReason, Member, Meta,
+    PublishError,
+};
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;
 pub use names::{LookupError, Whereis};

@@ -32,6 +32,7 @@ use crate::{
     context::{self, ActorBody},
     dead_letter::{DeadLetters, DropReason},
     exit::{ExitReason, MonitorRef},
+    groups::GroupBook,
     hub::Core,
     message::{encode, wire_type},
     names,
@@ -72,6 +73,7 @@ pub(crate) struct NodeInner {
     pub(crate) ties: Ties,
     pub(crate) paused: Paused,
     pub(crate) tasks: TaskBook,
+    pub(crate) groups: GroupBook,
     /// Stable names of the message types that this node exports or has sent, by hash.
     pub(crate) types: DashMap<u32, &'static str>,
     pub(crate) hub_thread: ThreadId,

@@ -124,10 +124,10 @@ impl GroupEvent {
 
 /// A membership as it is kept and replicated; the region is that of the table it is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) local: LocalId,
-    pub(super) joins: u32,
-    pub(super) meta: Meta,
+pub(crate) struct Entry {
+    pub(crate) local: LocalId,
+    pub(crate) joins: u32,
+    pub(crate) meta: Meta,
 }
 
 impl Entry {

@@ -259,12 +259,6 @@ impl Membership {
         }
     }
 
-    /// Whether an actor of this region is in any group.
-    pub(super) fn is_anywhere(&self, local: LocalId) -> bool {
-        let groups = self.holdings.get(&self.me).into_iter().flat_map(|holding| &holding.groups);
-        groups.into_iter().any(|group| self.is_member(group, local))
-    }
-
     fn own_entry(&self, group: &str, local: LocalId) -> Option<Entry> {
         self.table.get(group)?.get(&self.me)?.get(&local).cloned()
     }
@@ -279,8 +273,12 @@ impl Membership {
 
     // ---- other regions ---------------------------------------------------------------------
 
-    /// The live regions of the registry: new ones are asked, and those that left are forgotten.
-    pub(super) fn handle_regions(&mut self, now: Micros, live: &BTreeSet<RegionId>) {
+    /// The live regions of the registry: new ones are asked; those that left are forgotten, and given back.
+    pub(super) fn handle_regions(
+        &mut self,
+        now: Micros,
+        live: &BTreeSet<RegionId>,
+    ) -> Vec<RegionId> {
         for region in live {
             if *region != self.me {
                 self.peers.entry(*region).or_insert_with(|| Peer::new(now));
@@ -288,10 +286,11 @@ impl Membership {
         }
         let gone: Vec<RegionId> =
             self.peers.keys().filter(|region| !live.contains(region)).copied().collect();
-        for region in gone {
-            self.drop_region(region, &LeaveReason::Unreachable);
-            self.peers.remove(&region);
+        for region in &gone {
+            self.drop_region(*region, &LeaveReason::Unreachable);
+            self.peers.remove(region);
         }
+        gone
     }
 
     /// A region takes part, in the life `boot`, and has nothing of ours.
@@ -376,6 +375,14 @@ impl Membership {
         self.drop_region(region, &LeaveReason::Unreachable);
         if let Some(peer) = self.peers.get_mut(&region) {
             *peer = Peer { boot: peer.boot, ..Peer::new(now) };
+        }
+    }
+
+    /// A session with a region has opened: what waited for it is due.
+    pub(super) fn region_reachable(&mut self, now: Micros, region: RegionId) {
+        if let Some(peer) = self.peers.get_mut(&region) {
+            peer.retry_at = now;
+            peer.tries = 0;
         }
     }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use fedist_registry::{Micros, RegionId};
 
 use super::{
-    protocol::{Ack, Copy, Letter, Notice, Target},
+    protocol::{Ack, GroupCopy, Letter, Notice, Target},
     stream::{Incoming, Outgoing, WINDOW, WINDOW_BYTES},
 };
 use crate::origin::Origin;
@@ -31,14 +31,14 @@ pub(super) struct Multicast {
     /// Letters of this region on their way to its own members.
     local: u64,
     local_bytes: usize,
-    counters: Counters,
+    counters: GroupCounters,
 }
 
 /// What to do next.
 #[derive(Debug)]
 pub(super) enum Action {
     /// Send a copy to the group service of a region.
-    Copy(RegionId, Copy),
+    Copy(RegionId, GroupCopy),
     /// Say something to the other end of a stream.
     Notice(RegionId, Notice),
     /// Hand a letter to the members in this region.
@@ -47,10 +47,10 @@ pub(super) enum Action {
     Lost(RegionId, Letter),
 }
 
-/// Counted events of publishing, since the node started.
+/// What has happened to the groups of a node since it started, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PublishCounters {
+pub struct GroupCounters {
     /// Messages published in this region.
     pub published: u64,
     /// Copies written to links for what this region published.
@@ -63,9 +63,11 @@ pub struct PublishCounters {
     pub repaired: u64,
     /// Messages for a region whose session ended before it acknowledged them.
     pub lost: u64,
+    /// Messages that are not acknowledged now, over all regions.
+    pub in_flight: u64,
+    /// Memberships of other regions that were not taken in: malformed, or past a bound.
+    pub refused_members: u64,
 }
-
-type Counters = PublishCounters;
 
 /// Links that a copy crosses at most.
 pub(super) const TTL: u8 = 8;
@@ -81,12 +83,12 @@ impl Multicast {
             paused: BTreeMap::new(),
             local: 0,
             local_bytes: 0,
-            counters: Counters::default(),
+            counters: GroupCounters::default(),
         }
     }
 
-    pub(super) fn counters(&self) -> PublishCounters {
-        self.counters
+    pub(super) fn counters(&self) -> GroupCounters {
+        GroupCounters { in_flight: self.outstanding() as u64, ..self.counters }
     }
 
     /// Accepts a letter for all `targets`, or for none: `Err` gives it back when one has no room.
@@ -145,10 +147,10 @@ impl Multicast {
         &mut self,
         now: Micros,
         from: RegionId,
-        copy: Copy,
+        copy: GroupCopy,
         next_hop: impl Fn(RegionId) -> Option<RegionId>,
     ) -> Vec<Action> {
-        let Copy { source, boot, ttl, targets, letter, .. } = copy;
+        let GroupCopy { source, boot, ttl, targets, letter, .. } = copy;
         let mut actions = Vec::new();
         if source == self.me {
             self.counters.astray += 1;
@@ -172,7 +174,7 @@ impl Multicast {
         }
         for (hop, targets) in hops {
             self.counters.forwarded += 1;
-            let copy = Copy {
+            let copy = GroupCopy {
                 origin: Origin::here(),
                 source,
                 boot,
@@ -272,9 +274,9 @@ impl Multicast {
         self.outgoing.values().map(Outgoing::outstanding).sum()
     }
 
-    fn copy(&self, targets: Vec<Target>, letter: Letter) -> Copy {
+    fn copy(&self, targets: Vec<Target>, letter: Letter) -> GroupCopy {
         let (source, boot) = (self.me, self.boot);
-        Copy { origin: Origin::here(), source, boot, ttl: TTL, targets, letter }
+        GroupCopy { origin: Origin::here(), source, boot, ttl: TTL, targets, letter }
     }
 }
 

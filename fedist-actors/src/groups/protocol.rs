@@ -1,7 +1,7 @@
 //! What the group services of two regions say to each other.
 //!
-//! Everything but [`Copy`] goes over the ordinary session of the two regions, in order and once.
-//! A `Copy` goes from neighbour to neighbour and may get lost on the way when routes change; the
+//! Everything but [`GroupCopy`] goes over the ordinary session of the two regions, in order and once.
+//! A `GroupCopy` goes from neighbour to neighbour and may get lost on the way when routes change; the
 //! streams of [`multicast`](super::multicast) make up for that.
 
 use bytes::Bytes;
@@ -95,7 +95,7 @@ const LETTER_OVERHEAD: usize = 96;
 /// One copy of a letter, for all the targets that lie behind the same link.
 #[derive(Clone, Debug, Message, Serialize, Deserialize)]
 #[wire(name = "fedist.groups.copy", version = 1, crate = "crate")]
-pub(crate) struct Copy {
+pub(crate) struct GroupCopy {
     pub(crate) origin: Origin,
     /// Who published; only the relays of the federation vouch for it.
     pub(crate) source: RegionId,

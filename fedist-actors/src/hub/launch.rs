@@ -37,6 +37,7 @@ use crate::{
     ExitReason, Node, StartChildError, StartError,
     dead_letter::DeadLetters,
     echo::{EchoRequest, EchoService},
+    groups::{GroupBook, GroupCopy, GroupService, GroupStream, GroupUpdate, Hello as GroupHello},
     names::{NameService, Whereis},
     node::{Clock, NodeInner, View},
     outbound::Gates,
@@ -190,6 +191,7 @@ impl Launch {
             ties: Ties::default(),
             paused: Paused::default(),
             tasks: TaskBook::new(self.offers),
+            groups: GroupBook::new(me, boot, self.max_message),
             types: dashmap::DashMap::new(),
             hub_thread: std::thread::current().id(),
             hub_arbiter: Arbiter::current(),
@@ -363,7 +365,8 @@ struct Running {
 /// The well-known services, each a supervised actor under its fixed local id.
 fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
     let registrar_core = Rc::clone(core);
-    let services: [(LocalId, StartService); 4] = [
+    let groups_core = Rc::clone(core);
+    let services: [(LocalId, StartService); 5] = [
         (
             service::REGISTRAR,
             Rc::new(move |node| {
@@ -391,6 +394,16 @@ fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
                 let export = export.handles::<AskStanding>().handles::<AskCatalog>();
                 let export = export.handles::<CancelTask>().handles::<TaskPrint>();
                 Ok(export.handles::<TaskDone>().publish()?)
+            }),
+        ),
+        (
+            service::GROUPS,
+            Rc::new(move |node| {
+                let (own, core) = (node.clone(), Rc::clone(&groups_core));
+                let make = move |_: &mut _| GroupService::new(&own, core);
+                let addr = node.spawn_here_at(service::GROUPS, make)?;
+                let export = node.export(&addr).handles::<GroupHello>().handles::<GroupUpdate>();
+                Ok(export.handles::<GroupCopy>().handles::<GroupStream>().publish()?)
             }),
         ),
         (

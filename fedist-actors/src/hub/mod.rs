@@ -130,6 +130,11 @@ impl Core {
         self.node.inner().clock.now()
     }
 
+    /// Whether a link to the region is up.
+    pub(crate) fn has_link(&self, region: RegionId) -> bool {
+        self.links.contains_key(&region)
+    }
+
     fn region(&self) -> RegionId {
         self.node.region()
     }

@@ -66,8 +66,7 @@ fn the_end_of_an_actor_ends_all_its_memberships_with_its_reason() {
     let pid = fedist_registry::RegionPid::new(region(1), local(1));
     let killed = LeaveReason::Ended(ExitReason::Killed);
     assert_eq!(left, [("a".to_owned(), pid, killed.clone()), ("b".to_owned(), pid, killed)]);
-    assert!(!groups.is_anywhere(local(1)));
-    assert!(groups.is_anywhere(local(2)));
+    assert_eq!(pids(&groups.members("a")), ["1.1002"]);
 }
 
 #[test]

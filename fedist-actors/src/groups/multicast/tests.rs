@@ -40,7 +40,7 @@ struct Flight {
 }
 
 enum Load {
-    Copy(Copy),
+    Copy(GroupCopy),
     Notice(Notice),
 }
 
@@ -379,7 +379,7 @@ proptest! {
 #[test]
 fn a_copy_ends_after_so_many_links_and_never_goes_back() {
     let mut relay = Multicast::new(region(1), 1);
-    let copy = |ttl| Copy {
+    let copy = |ttl| GroupCopy {
         origin: Origin::here(),
         source: region(0),
         boot: 1,
@@ -414,7 +414,7 @@ fn a_publish_that_one_target_has_no_room_for_goes_to_nobody() {
 #[test]
 fn a_paused_group_takes_no_publish_until_the_region_resumes_or_is_lost() {
     let mut source = Multicast::new(region(0), 1);
-    let mut publish = |source: &mut Multicast| {
+    let publish = |source: &mut Multicast| {
         source.publish(NOW, &[region(1)], letter(0), |to| Some(to)).is_ok()
     };
     let group = || "g".to_owned();
