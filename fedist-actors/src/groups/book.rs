@@ -33,6 +33,7 @@ struct State {
     awaited: HashSet<LocalId>,
     /// What publishing has to send or deliver, in order.
     pending: VecDeque<multicast::Action>,
+    closed: bool,
 }
 
 /// What the service has to do now.
@@ -55,6 +56,7 @@ impl GroupBook {
                 watchers: Vec::new(),
                 awaited: HashSet::new(),
                 pending: VecDeque::new(),
+                closed: false,
             }),
             changed: Notify::new(),
             room: Notify::new(),
@@ -156,6 +158,9 @@ impl GroupBook {
         let mut state = self.lock();
         let snapshot = GroupEvent::Snapshot(state.membership.snapshot(&prefix));
         let queue = Arc::new(WatchQueue::new(prefix, snapshot));
+        if state.closed {
+            queue.close();
+        }
         state.watchers.retain(|watcher| watcher.strong_count() > 0);
         state.watchers.push(Arc::downgrade(&queue));
         queue
@@ -292,7 +297,8 @@ impl GroupBook {
 
     /// The node has stopped: watches end and nobody waits for room any more.
     pub(super) fn close(&self) {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.closed = true;
         for watcher in state.watchers.iter().filter_map(Weak::upgrade) {
             watcher.close();
         }

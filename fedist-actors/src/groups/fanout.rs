@@ -11,7 +11,10 @@ use std::{
 
 use fedist_registry::{LocalId, RegionId, RegionPid};
 
-use super::protocol::{Letter, Notice};
+use super::{
+    pause_board::PauseBoard,
+    protocol::{Letter, Notice},
+};
 use crate::{
     DeadLetter, DropReason, Node,
     address::decoding,
@@ -57,7 +60,7 @@ impl Fanout {
         source: RegionId,
         letter: Letter,
         receivers: Vec<LocalId>,
-        tell: &Rc<dyn Fn(RegionId, Notice)>,
+        tell: &Rc<PauseBoard>,
     ) {
         let letter = Rc::new(letter);
         for local in receivers {
@@ -65,7 +68,7 @@ impl Fanout {
             if let Some(notice) = fanout.wait(local, source, &letter) {
                 drop(fanout);
                 if let Some(notice) = notice {
-                    tell(source, notice);
+                    tell.say(source, notice);
                 }
                 continue;
             }
@@ -181,12 +184,7 @@ impl Fanout {
 }
 
 /// Fills a mailbox that was full until no letter waits for it.
-async fn drain(
-    fanout: FanoutRef,
-    local: LocalId,
-    first: LocalFuture<()>,
-    tell: Rc<dyn Fn(RegionId, Notice)>,
-) {
+async fn drain(fanout: FanoutRef, local: LocalId, first: LocalFuture<()>, tell: Rc<PauseBoard>) {
     let mut next = first;
     loop {
         next.await;
@@ -195,7 +193,7 @@ async fn drain(
             Ok(later) => next = later,
             Err(resumed) => {
                 for (source, group) in resumed {
-                    tell(source, Notice::Resume { group });
+                    tell.say(source, Notice::Resume { group });
                 }
                 return;
             }

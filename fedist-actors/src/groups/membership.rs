@@ -335,7 +335,11 @@ impl Membership {
         if !self.takes_part || !self.is_current(now, from, boot) {
             return None;
         }
-        let peer = self.peers.entry(from).or_insert_with(|| Peer::new(now));
+        // An update follows a hello of one of the two; this one is left over from a session that ended.
+        let peer = self
+            .peers
+            .get_mut(&from)
+            .filter(|peer| matches!(peer.phase, Phase::Asked | Phase::TakesPart))?;
         peer.takes_part(now, from);
         let in_step = match update {
             Update::Resync => {

@@ -9,6 +9,7 @@ mod fanout;
 mod member;
 mod membership;
 mod multicast;
+mod pause_board;
 mod protocol;
 mod publish;
 mod service;

@@ -1,6 +1,7 @@
 //! The group service at the well-known pid `region.6`: the shell around the engines.
 
 use std::{
+    cell::Cell,
     collections::{BTreeSet, HashMap, HashSet},
     rc::Rc,
     sync::Arc,
@@ -15,11 +16,12 @@ use super::{
     book::{GroupBook, Work},
     fanout::{Fanout, FanoutRef},
     membership, multicast,
-    protocol::{GroupCopy, GroupStream, GroupUpdate, Hello, HelloAnswer, Letter, Notice},
+    pause_board::PauseBoard,
+    protocol::{GroupCopy, GroupStream, GroupUpdate, Hello, HelloAnswer, Letter},
 };
 use crate::{
-    Context, DeadLetter, DropReason, MonitorRef, Node, PidSend, RegionChange, RegionEvent, View,
-    hub::CoreRef, origin::Origin,
+    Context, DeadLetter, DropReason, MonitorRef, Node, PidSend, RegionChange, RegionEvent,
+    SendError, View, hub::CoreRef, origin::Origin,
 };
 
 /// Does what the engines say, and tells them what has come.
@@ -27,7 +29,9 @@ pub(crate) struct GroupService {
     node: Node,
     core: CoreRef,
     fanout: FanoutRef,
-    tell: Rc<dyn Fn(RegionId, Notice)>,
+    pauses: Rc<PauseBoard>,
+    /// Copies that wait for room towards a neighbour.
+    held: Rc<Cell<usize>>,
     view: Option<Arc<View>>,
     monitors: HashMap<RegionId, MonitorRef>,
 }
@@ -37,18 +41,20 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a region has to answer a hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Copies that may wait for room towards neighbours.
+const HELD_MAX: usize = 4096;
+
 /// Time to look at the books.
 struct Turn;
 
 impl GroupService {
     pub(crate) fn new(node: &Node, core: CoreRef) -> Self {
-        let own = node.clone();
-        let tell = Rc::new(move |to, notice| say(&own, to, notice));
         Self {
             node: node.clone(),
             core,
             fanout: Fanout::new(node),
-            tell,
+            pauses: Rc::new(PauseBoard::new(node)),
+            held: Rc::new(Cell::new(0)),
             view: None,
             monitors: HashMap::new(),
         }
@@ -85,6 +91,7 @@ impl GroupService {
         for action in publishing {
             self.perform(action);
         }
+        self.pauses.send();
         let mut refused = HashSet::new();
         for action in replication {
             match action {
@@ -126,10 +133,16 @@ impl GroupService {
     fn perform(&mut self, action: multicast::Action) {
         match action {
             multicast::Action::Copy(to, copy) => {
-                // One that is refused counts as astray: its targets will ask for the letter.
-                let _ = RegionPid::new(to, service::GROUPS).try_send(&self.node, copy);
+                let hop = RegionPid::new(to, service::GROUPS);
+                if let Err(SendError::Full(copy)) = hop.try_send(&self.node, copy) {
+                    self.hold(hop, copy);
+                }
             }
-            multicast::Action::Notice(to, notice) => say(&self.node, to, notice),
+            multicast::Action::Notice(to, notice) => {
+                // One that is refused is asked for again.
+                let stream = GroupStream { origin: Origin::here(), notice };
+                let _ = RegionPid::new(to, service::GROUPS).try_send(&self.node, stream);
+            }
             multicast::Action::Deliver(source, letter) => self.deliver(source, letter),
             multicast::Action::Lost(target, letter) => {
                 self.node.inner().dead_letters.note(DeadLetter {
@@ -142,37 +155,27 @@ impl GroupService {
         }
     }
 
+    /// Sends a copy as soon as there is room. Past the bound it is lost on the way, as with a cut
+    /// link: its targets will ask for the letter.
+    fn hold(&self, hop: RegionPid, copy: GroupCopy) {
+        if self.held.get() >= HELD_MAX {
+            return;
+        }
+        self.held.set(self.held.get() + 1);
+        let (node, held) = (self.node.clone(), Rc::clone(&self.held));
+        actix_rt::spawn(async move {
+            let _ = node.tell_to(hop, copy).await;
+            held.set(held.get() - 1);
+        });
+    }
+
     fn deliver(&mut self, source: RegionId, letter: Letter) {
         let receivers = self.book().receivers(&letter.group);
         if source == self.node.region() {
             self.book().delivered_locally(&letter);
         }
-        Fanout::deliver(&self.fanout, source, letter, receivers, &self.tell);
+        Fanout::deliver(&self.fanout, source, letter, receivers, &self.pauses);
     }
-}
-
-/// Says something to the other end of a stream, which may be this node.
-fn say(node: &Node, to: RegionId, notice: Notice) {
-    if to == node.region() {
-        match notice {
-            Notice::Pause { group } => node.inner().groups.pause(to, group),
-            Notice::Resume { group } => node.inner().groups.resume(to, &group),
-            Notice::Ack(_) | Notice::Probe { .. } => {}
-        }
-        return;
-    }
-    let lasting = matches!(notice, Notice::Pause { .. } | Notice::Resume { .. });
-    let stream = GroupStream { origin: Origin::here(), notice };
-    let pid = RegionPid::new(to, service::GROUPS);
-    if !lasting {
-        // An acknowledgement that is refused is asked for again.
-        let _ = pid.try_send(node, stream);
-        return;
-    }
-    let node = node.clone();
-    actix_rt::spawn(async move {
-        let _ = node.tell_when_routed(pid, stream).await;
-    });
 }
 
 impl Actor for GroupService {
@@ -212,6 +215,7 @@ impl Handler<RegionEvent> for GroupService {
         match event.change {
             RegionChange::Unreachable { .. } => {
                 self.fanout.borrow_mut().region_lost(region);
+                self.pauses.region_lost(region);
                 self.book().region_lost(now, region);
             }
             RegionChange::Reachable => self.book().region_reachable(now, region),

@@ -134,6 +134,26 @@ fn a_late_message_of_an_earlier_life_changes_nothing() {
 }
 
 #[test]
+fn what_is_left_over_from_a_session_that_ended_brings_nobody_back() {
+    let mut groups = alone();
+    groups.handle_hello(NOW, region(2), 1);
+    let entry = Entry { local: local(1), joins: 1, meta: meta(0) };
+    let full = || Update::Full {
+        version: 1,
+        part: 0,
+        last: true,
+        groups: vec![("g".to_owned(), vec![entry.clone()])],
+    };
+    groups.handle_update(NOW, region(2), 1, full());
+    groups.region_lost(NOW, region(2));
+    groups.handle_update(NOW, region(2), 1, full());
+    assert!(groups.members("g").is_empty());
+    groups.handle_hello(NOW, region(2), 1);
+    groups.handle_update(NOW, region(2), 1, full());
+    assert_eq!(groups.members("g").len(), 1);
+}
+
+#[test]
 fn a_region_that_takes_no_part_is_asked_once_and_hears_nothing() {
     let mut groups = alone();
     let live = BTreeSet::from([region(1), region(2)]);
@@ -164,6 +184,7 @@ fn a_large_state_goes_in_parts_and_arrives_whole() {
     assert!(parts.len() > 5, "{} parts", parts.len());
     let mut target = Membership::new(region(2), 1, 1 << 20);
     target.take_part();
+    target.handle_hello(NOW, region(1), 1);
     for action in parts {
         let Action::Update(_, update) = action else { panic!("{action:?}") };
         assert_eq!(target.handle_update(NOW, region(1), 1, update), None);

@@ -402,21 +402,20 @@ fn a_publish_that_one_target_has_no_room_for_goes_to_nobody() {
     let mut source = Multicast::new(region(0), 1);
     let targets = [region(1), region(2)];
     for value in 0..WINDOW {
-        source.publish(NOW, &targets[..1], letter(value), |to| Some(to)).unwrap();
+        source.publish(NOW, &targets[..1], letter(value), Some).unwrap();
     }
-    assert!(source.publish(NOW, &targets, letter(0), |to| Some(to)).is_err());
+    assert!(source.publish(NOW, &targets, letter(0), Some).is_err());
     assert_eq!(source.outstanding() as u64, WINDOW);
     let ack = Ack { boot: 1, epoch: 1, upto: WINDOW, missing: Vec::new(), closed: false };
     source.handle_notice(NOW, region(1), Notice::Ack(ack));
-    assert!(source.publish(NOW, &targets, letter(0), |to| Some(to)).is_ok());
+    assert!(source.publish(NOW, &targets, letter(0), Some).is_ok());
 }
 
 #[test]
 fn a_paused_group_takes_no_publish_until_the_region_resumes_or_is_lost() {
     let mut source = Multicast::new(region(0), 1);
-    let publish = |source: &mut Multicast| {
-        source.publish(NOW, &[region(1)], letter(0), |to| Some(to)).is_ok()
-    };
+    let publish =
+        |source: &mut Multicast| source.publish(NOW, &[region(1)], letter(0), Some).is_ok();
     let group = || "g".to_owned();
     source.handle_notice(NOW, region(1), Notice::Pause { group: group() });
     assert!(!publish(&mut source));
