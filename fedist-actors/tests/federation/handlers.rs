@@ -44,7 +44,7 @@ struct Consult(fedist_registry::RegionPid);
 #[derive(Default)]
 struct Patient {
     log: Log,
-    dropped: Option<tokio::sync::oneshot::Sender<()>>,
+    _dropped: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
 impl Actor for Patient {
@@ -98,7 +98,7 @@ fn the_next_message_waits_for_an_asynchronous_handler_near_and_far() {
         let nodes = chain(&net, 2).await;
         for home in [0, 1] {
             let log = Log::default();
-            let patient = Patient { log: Arc::clone(&log), dropped: None };
+            let patient = Patient { log: Arc::clone(&log), _dropped: None };
             let addr = nodes[home].spawn(patient).unwrap();
             let export = nodes[home].export(&addr).handles::<Slowly>().handles::<Quickly>();
             let pid = export.publish().unwrap();
@@ -139,7 +139,7 @@ fn a_kill_ends_an_actor_at_the_await_of_its_handler() {
         let net = MemoryNet::new(303);
         let nodes = chain(&net, 1).await;
         let (gone, dropped) = tokio::sync::oneshot::channel();
-        let patient = Patient { log: Log::default(), dropped: Some(gone) };
+        let patient = Patient { log: Log::default(), _dropped: Some(gone) };
         let addr = nodes[0].spawn(patient).unwrap();
         let monitor = nodes[0].monitor(addr.pid());
         let asked = addr.send(slowly("never", 3_600_000));
