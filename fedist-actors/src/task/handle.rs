@@ -13,13 +13,8 @@ use super::{
     service::{CancelTask, TaskGone, TaskService},
 };
 use crate::{
-    Node, PidSend, SendError,
-    address::with_decoding_node,
-    exit::MonitorRef,
-    message::decode,
-    origin::Origin,
-    outbound::Outbound,
-    route::{ActorRoute, Route as _},
+    Node, PidSend, SendError, address::with_decoding_node, context::ActorBody, exit::MonitorRef,
+    message::decode, origin::Origin, outbound::Outbound,
 };
 
 /// A task that was started.
@@ -90,9 +85,10 @@ impl<O> TaskHandle<O> {
         let gone = move |down: crate::Down| {
             // Through the service's mailbox, so that a result that came before is settled before.
             let service = RegionPid::new(node.region(), service::TASKS);
-            let service = node.local_address_of(service).and_then(ActorRoute::<TaskService>::new);
-            if let Some(service) = service {
-                let _ = service.ask(TaskGone { region, reference, reason: down.reason });
+            let Some(process) = node.local_address_of(service) else { return };
+            // Past the mailbox's bound: there is one for each task that is awaited.
+            if let Some(body) = process.body.as_any().downcast_ref::<ActorBody<TaskService>>() {
+                let _ = body.sender.do_send(TaskGone { region, reference, reason: down.reason });
             }
         };
         self.watching = Some(self.node.watch(pid, Box::new(gone)));

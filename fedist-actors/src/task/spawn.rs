@@ -337,3 +337,14 @@ impl Drop for EarlyMonitor {
         }
     }
 }
+
+#[cfg(test)]
+impl Order {
+    pub(super) fn plain(source: RegionId) -> Self {
+        Self { source, reference: 0, link: None, monitor: None }
+    }
+
+    pub(super) fn linked(source: RegionId, link: RegionPid) -> Self {
+        Self { link: Some(link), ..Self::plain(source) }
+    }
+}
