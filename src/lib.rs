@@ -10,6 +10,7 @@
 //! - [`RegionAddr`], [`RegionRecipient`], [`PidSend`], [`Ask`]: sending; [`SendError`], [`AskError`]: how it fails.
 //! - [`Context::monitor`], [`Context::link`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
+//! - [`Groups`], [`Member`], [`GroupEvent`]: actors under a common name, and one message to all of them.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
 //! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.
 //! - [`transport`]: wire format, sessions, QUIC, identities, the memory fabric and the WAN emulator.
@@ -32,6 +33,8 @@ pub mod __private {
 mod guides {
     #[doc = include_str!("../docs/getting-started.md")]
     mod getting_started {}
+    #[doc = include_str!("../docs/groups.md")]
+    mod groups {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/architecture.md")]

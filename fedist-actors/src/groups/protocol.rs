@@ -156,3 +156,48 @@ pub(crate) struct Ack {
     /// The target has closed this stream and takes nothing more of it.
     pub(crate) closed: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::{decode, encode};
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..512),
+        ) {
+            let _ = decode::<Hello>(&bytes);
+            let _ = decode::<GroupUpdate>(&bytes);
+            let _ = decode::<GroupCopy>(&bytes);
+            let _ = decode::<GroupStream>(&bytes);
+        }
+
+        #[test]
+        fn nearly_valid_copies_are_a_message_or_an_error(at in 0_usize..400, byte: u8) {
+            let region = RegionId::new(7).unwrap();
+            let copy = GroupCopy {
+                origin: Origin::here(),
+                source: region,
+                boot: 1,
+                ttl: 8,
+                targets: vec![Target(region, 1, 99); 3],
+                letter: Letter {
+                    group: "room/rust".to_owned(),
+                    wire_type: 7,
+                    version: 1,
+                    from: None,
+                    body: Bytes::from_static(b"a body"),
+                },
+            };
+            let mut bytes = encode("copy", &copy).unwrap().to_vec();
+            prop_assert_eq!(decode::<GroupCopy>(&bytes).unwrap().letter, copy.letter);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = decode::<GroupCopy>(&bytes);
+            prop_assert!(decode::<GroupCopy>(&bytes[..at]).is_err(), "a cut message is an error");
+        }
+    }
+}
