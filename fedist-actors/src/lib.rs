@@ -41,6 +41,7 @@ mod echo;
 mod groups;
 mod names;
 mod task;
+mod timers;
 
 pub use address::{PidSend, RegionAddr, RegionRecipient};
 pub use ask::{Ask, AskFuture, DEFAULT_DEADLINE};

@@ -1,5 +1,9 @@
 //! Names: an actor is found as `region/name`, by asking the name service of its region.
 
+mod cache;
+mod lease;
+mod path;
+
 use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{RegionId, RegionPid, service};
 

@@ -1,0 +1,2 @@
+//! Timers of the node.
+mod queue;
