@@ -81,7 +81,7 @@ impl<A: Actor> RegionAddr<A> {
         M: WireMessage,
     {
         if let Err(error) = self.try_send(message) {
-            self.target.note_refused::<M>(&error.reason());
+            self.target.note_refused(error);
         }
     }
 
@@ -174,7 +174,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// As [`RegionAddr::do_send`].
     pub fn do_send(&self, message: M) {
         if let Err(error) = self.try_send(message) {
-            self.target.note_refused::<M>(&error.reason());
+            self.target.note_refused(error);
         }
     }
 
@@ -245,7 +245,7 @@ impl Target {
         }
     }
 
-    fn note_refused<M: WireMessage>(&self, error: &AskError) {
+    fn note_refused<M: WireMessage>(&self, error: SendError<M>) {
         if let Some(node) = &self.node {
             node.note_refused(self.pid, M::NAME, error);
         }

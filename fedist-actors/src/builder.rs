@@ -41,6 +41,7 @@ pub struct NodeBuilder {
     ca_dir: Option<PathBuf>,
     memory: Option<MemoryPort>,
     boot: u32,
+    alias_ttl: Duration,
     coordinates: Option<Coordinates>,
     dial: HashMap<RegionId, String>,
     links: Vec<RegionId>,
@@ -107,6 +108,7 @@ impl Node {
             ca_dir: None,
             memory: None,
             boot: 1,
+            alias_ttl: Duration::from_secs(15),
             coordinates: None,
             dial: HashMap::new(),
             links: Vec::new(),
@@ -182,6 +184,15 @@ impl NodeBuilder {
     /// Runs over the in-process fabric instead of QUIC; for tests.
     pub fn memory(mut self, port: MemoryPort) -> Self {
         self.memory = Some(port);
+        self
+    }
+
+    /// How long the root leases an alias ([`Node::claim_alias`]); default 15 s, at least 100 ms. Only
+    /// the root's setting counts. It bounds how long an alias stays with a holder that is cut off,
+    /// and how long a restarted root grants none: lowered with a restart, start a second time after
+    /// the longer span has passed. Holders renew three times as often.
+    pub fn alias_ttl(mut self, ttl: Duration) -> Self {
+        self.alias_ttl = ttl.max(Duration::from_millis(100));
         self
     }
 
@@ -390,6 +401,7 @@ impl NodeBuilder {
             ca_dir: self.ca_dir,
             memory: self.memory,
             boot: self.boot,
+            alias_ttl: self.alias_ttl,
             wait_until_live: self.wait_until_live,
             arbiters: self.arbiters,
             task_threads: self.task_threads,

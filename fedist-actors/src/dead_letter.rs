@@ -74,6 +74,8 @@ pub struct DeadLetter {
     pub message: String,
     /// Why.
     pub reason: DropReason,
+    /// When, in milliseconds since the node started, by its monotonic clock.
+    pub at_ms: u64,
 }
 
 /// The ring and the counters of one node.
@@ -132,6 +134,7 @@ mod tests {
                 from: None,
                 message: n.to_string(),
                 reason: DropReason::NoActor,
+                at_ms: n as u64,
             });
         }
         let recent = letters.recent();

@@ -9,6 +9,7 @@ use crate::{
     LocalAddr, Node, SpawnError, WireMessage,
     inlet::{Inlet, RouteInlet},
     message::wire_type,
+    names::NameScope,
     process::Process,
     route::{ActorRoute, ForeignBody, Route},
 };
@@ -172,11 +173,11 @@ impl<A> Export<A> {
         }
         for name in self.names {
             crate::names::check_name(&name)?;
-            match self.node.inner().processes.register(&name, &process) {
+            match self.node.inner().processes.register(NameScope::Region, &name, &process) {
                 Err(holder) if holder != pid => {
                     return Err(ExportError::NameTaken { name, holder });
                 }
-                Ok(()) | Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(pid)

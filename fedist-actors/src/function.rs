@@ -270,7 +270,7 @@ impl<M: Message<Result: Send> + Send + 'static> FnAddr<M> {
     /// Sends without waiting; what is not accepted is dropped, counted and noted as a dead letter.
     pub fn do_send(&self, message: M) {
         if let Err(error) = self.try_send(message) {
-            self.node.note_refused(self.pid(), std::any::type_name::<M>(), &error.reason());
+            self.node.note_refused(self.pid(), std::any::type_name::<M>(), error);
         }
     }
 

@@ -36,6 +36,7 @@ mod monitor;
 mod region_event;
 mod supervisor;
 mod ties;
+mod undelivered;
 
 mod echo;
 mod groups;
@@ -60,7 +61,11 @@ pub use groups::{
 };
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;
-pub use names::{LookupError, Whereis};
+pub use names::{
+    Alias, AliasError, AliasHolder, AliasLost, AliasLostReason, ClaimAlias, FencingToken,
+    LookupError, NameScope, RegisterError, Registration, Via, ViaAsk, ViaAskError, ViaSendError,
+    Whereis,
+};
 pub use node::{GetOrSpawnError, LocalAddr, Node, SpawnError, View};
 pub use origin::Origin;
 pub use region_event::{RegionChange, RegionEvent};
@@ -75,6 +80,8 @@ pub use task::{
     SpawnAt, SpawnAtError, StartRefused, Supervised, Task, TaskCx, TaskError, TaskHandle,
     TaskShutdown, TaskStream, TaskStreamBuilder, Tasks, TasksAt, await_many, yield_many,
 };
+pub use timers::{TimerError, TimerRef};
+pub use undelivered::Undelivered;
 
 /// What the macros' output names. Not part of the API.
 #[doc(hidden)]

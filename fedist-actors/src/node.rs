@@ -27,7 +27,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     AskError, Context, DeadLetter, RegionAddr, SendError, WireMessage,
-    address::drop_reason,
     ask::Ask,
     context::{self, ActorBody},
     dead_letter::{DeadLetters, DropReason},
@@ -35,7 +34,7 @@ use crate::{
     groups::GroupBook,
     hub::Core,
     message::{encode, wire_type},
-    names,
+    names::{self, NameScope, Names},
     outbound::{Gate, GateState, Gates, Outbound, Refused},
     pause::Paused,
     process::{Process, ProcessFuture, ProcessTable, current_local},
@@ -43,6 +42,7 @@ use crate::{
     signal::Signal,
     task::TaskBook,
     ties::Ties,
+    timers::Timers,
 };
 
 /// A running node. Cheap to clone; every clone is the same node.
@@ -71,6 +71,8 @@ pub(crate) struct NodeInner {
     pub(crate) view: ArcSwap<View>,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) ties: Ties,
+    pub(crate) names: Names,
+    pub(crate) timers: Timers,
     pub(crate) paused: Paused,
     pub(crate) tasks: TaskBook,
     pub(crate) groups: GroupBook,
@@ -139,10 +141,10 @@ impl<A: Actor> LocalAddr<A> {
     {
         let error = match self.cell.body.sender.try_send(message, true) {
             Ok(()) => return,
-            Err(ActixSendError::Full(_)) => AskError::Full,
-            Err(ActixSendError::Closed(_)) => AskError::NoActor(self.pid()),
+            Err(ActixSendError::Full(message)) => SendError::Full(message),
+            Err(ActixSendError::Closed(message)) => SendError::NoActor(self.pid(), message),
         };
-        self.node.note_refused(self.pid(), std::any::type_name::<M>(), &error);
+        self.node.note_refused(self.pid(), std::any::type_name::<M>(), error);
     }
 
     /// Sends a message that goes before all others in the mailbox, in the order of such messages;
@@ -407,7 +409,7 @@ impl Node {
                 .ok_or_else(|| GetOrSpawnError::OtherType { name: name.to_owned(), holder: pid })
         };
         names::check_name(name).map_err(|error| GetOrSpawnError::Name(error.to_string()))?;
-        if let Some(holder) = self.0.processes.whereis(name) {
+        if let Some(holder) = self.0.processes.whereis(NameScope::Region, name) {
             return found(holder);
         }
         let mut holder = None;
@@ -415,7 +417,8 @@ impl Node {
             move |_| make(),
             |node, pid| {
                 if let Some(process) = node.local_address_of(pid) {
-                    holder = node.inner().processes.register(name, &process).err();
+                    let table = &node.inner().processes;
+                    holder = table.register(NameScope::Region, name, &process).err();
                 }
             },
         )?;
@@ -443,15 +446,6 @@ impl Node {
 
     pub(crate) fn local_address_of(&self, pid: RegionPid) -> Option<Arc<Process>> {
         (pid.region() == self.0.region).then(|| self.0.processes.get(pid.local())).flatten()
-    }
-
-    /// Finds an actor by `region/name`, where `region` is the region's name or number.
-    ///
-    /// # Errors
-    /// [`names::LookupError`].
-    pub async fn lookup<A: Actor>(&self, path: &str) -> Result<RegionAddr<A>, names::LookupError> {
-        let pid = self.whereis(path).await?;
-        Ok(RegionAddr::new(self, pid))
     }
 
     /// The remote-task API of this node.
@@ -592,6 +586,11 @@ impl Node {
             .ok_or(AskError::Denied(pid))
     }
 
+    /// The body of a request that may be sent more than once.
+    pub(crate) fn encode_ask<M: WireMessage>(&self, message: &M) -> Result<Bytes, AskError> {
+        self.encode_outgoing(message).map_err(|error| error.with(()).reason())
+    }
+
     fn encode_outgoing<M: WireMessage>(&self, message: &M) -> Result<Bytes, OutgoingError> {
         if self.0.stopped.load(Ordering::Acquire) {
             return Err(OutgoingError::Stopped);
@@ -613,16 +612,6 @@ impl Node {
             Refused::Unknown => AskError::UnknownRegion(region),
             Refused::Stopped => AskError::Stopped,
         }
-    }
-
-    /// Counts and keeps a message that a `do_send` could not hand over.
-    pub(crate) fn note_refused(&self, to: RegionPid, name: &str, error: &AskError) {
-        self.0.dead_letters.note(DeadLetter {
-            to,
-            from: current_local(self.0.region).map(|local| RegionPid::new(self.0.region, local)),
-            message: name.to_owned(),
-            reason: drop_reason(error),
-        });
     }
 
     pub(crate) fn type_name(&self, wire_type: u32) -> String {

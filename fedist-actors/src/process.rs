@@ -18,13 +18,17 @@ use fedist_registry::{RegionId, RegionPid};
 use futures_util::task::AtomicWaker;
 
 pub(crate) use life::{ExitKind, Notice};
-pub(crate) use running::{ProcessFuture, current, current_local, is_blocking, while_blocking};
+pub(crate) use running::{
+    Current, ProcessFuture, current, current_local, is_blocking, while_blocking, with_current,
+};
 pub(crate) use table::{IdHasher, ProcessTable};
 
 use crate::{
     ExitReason,
     exit::{DownSink, Exit, MonitorRef},
     inlet::Inlet,
+    names::NameScope,
+    undelivered::{TellLost, UndeliveredHook},
 };
 
 /// What sets one kind of process apart from another: an actor's mailbox, a task's nothing.
@@ -57,7 +61,7 @@ pub(crate) struct Process<B: ?Sized = dyn Body> {
 #[derive(Default)]
 pub(crate) struct Books {
     pub(super) inlets: Vec<(u32, Arc<dyn Inlet>)>,
-    pub(super) names: Vec<String>,
+    pub(super) names: Vec<(NameScope, String)>,
     /// Monitors that this process holds on others: taken back when it ends.
     pub(super) held: HashMap<MonitorRef, RegionPid>,
     pub(super) held_regions: HashMap<MonitorRef, RegionId>,
@@ -70,6 +74,7 @@ pub(crate) struct Books {
     exit: Option<ExitReason>,
     /// Whether actors of other regions may link to it and send it exit signals.
     links_allowed: bool,
+    undelivered: Vec<UndeliveredHook>,
     /// The region on whose behalf it was spawned.
     spawned_for: Option<RegionId>,
 }
@@ -220,8 +225,38 @@ impl<B: ?Sized> Process<B> {
                 .unwrap_or(false)
     }
 
-    pub(crate) fn add_name(&self, name: String) -> bool {
+    /// False when the process has ended.
+    pub(crate) fn add_name(&self, name: (NameScope, String)) -> bool {
         self.write(|books| books.names.push(name)).is_some()
+    }
+
+    pub(crate) fn remove_name(&self, scope: NameScope, name: &str) {
+        self.write(|books| {
+            books.names.retain(|(known_scope, known)| *known_scope != scope || known != name);
+        });
+    }
+
+    // ---- its lost messages ---------------------------------------------------------------------
+
+    /// Has the process told of its lost messages of one type.
+    pub(crate) fn set_undelivered(&self, hook: UndeliveredHook) {
+        self.write(|books| {
+            if books.undelivered.iter().all(|known| known.type_id != hook.type_id) {
+                books.undelivered.push(hook);
+            }
+        });
+    }
+
+    /// Where it is told of the first type that matches.
+    pub(crate) fn undelivered(
+        &self,
+        matches: impl Fn(&UndeliveredHook) -> bool,
+    ) -> Option<TellLost> {
+        self.read(|books| {
+            let hook = books.undelivered.iter().find(|hook| matches(hook))?;
+            Some(Arc::clone(&hook.tell))
+        })
+        .flatten()
     }
 
     // ---- watchers and links --------------------------------------------------------------------

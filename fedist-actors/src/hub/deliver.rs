@@ -11,7 +11,7 @@ use fedist_transport::wire::{RecordHeader, RecordKind};
 
 use super::{Core, CoreRef};
 use crate::{
-    AskError, DeadLetter, Down, DropReason, ExitReason, Node,
+    AskError, Down, DropReason, ExitReason, Node,
     address::decoding,
     inlet::{AskDelivery, Inlet, LocalFuture, TellDelivery},
     message::{decode, encode},
@@ -187,12 +187,12 @@ impl Core {
 
     fn note_dead_letter(&self, src: RegionId, header: &RecordHeader, reason: DropReason) {
         let to = header.to.unwrap_or(fedist_registry::service::HUB);
-        self.node.inner().dead_letters.note(DeadLetter {
-            to: RegionPid::new(self.region(), to),
-            from: header.from.map(|from| RegionPid::new(src, from)),
-            message: self.node.type_name(header.type_hash),
+        self.node.note_dead_letter(
+            RegionPid::new(self.region(), to),
+            header.from.map(|from| RegionPid::new(src, from)),
+            self.node.type_name(header.type_hash),
             reason,
-        });
+        );
     }
 
     // ---- mailboxes at their bound (C16) ------------------------------------------------------
@@ -360,13 +360,14 @@ impl Core {
             }
             Signal::Pause { pid } => self.node.inner().paused.pause(pid),
             Signal::Resume { pid } => self.node.inner().paused.resume(pid),
+            Signal::Undelivered { to, from, .. }
+                if to.region() != src
+                    || from.is_some_and(|from| from.region() != self.region()) =>
+            {
+                self.count("signals_forged");
+            }
             Signal::Undelivered { to, from, wire_type, reason } => {
-                self.node.inner().dead_letters.note(DeadLetter {
-                    to,
-                    from,
-                    message: self.node.type_name(wire_type),
-                    reason,
-                });
+                self.node.note_undelivered(to, from, wire_type, reason);
             }
         }
     }

@@ -38,7 +38,7 @@ use crate::{
     dead_letter::DeadLetters,
     echo::{EchoRequest, EchoService},
     groups::{GroupBook, GroupCopy, GroupService, GroupStream, GroupUpdate, Hello as GroupHello},
-    names::{NameService, Whereis},
+    names::{AskAliasLease, NameService, Names, ReleaseAlias, Whereis, WhoHolds},
     node::{Clock, NodeInner, View},
     outbound::Gates,
     pause::Paused,
@@ -48,6 +48,7 @@ use crate::{
         TaskPrint, TaskService,
     },
     ties::Ties,
+    timers::{self, Timers},
 };
 
 /// Everything that the node's thread needs.
@@ -65,6 +66,7 @@ pub(crate) struct Launch {
     pub(crate) mailbox_capacity: usize,
     pub(crate) max_message: usize,
     pub(crate) offers: Arc<Offers>,
+    pub(crate) alias_ttl: Duration,
     pub(crate) done: oneshot::Sender<Result<Node, StartError>>,
 }
 
@@ -189,6 +191,12 @@ impl Launch {
             }),
             dead_letters: DeadLetters::new(),
             ties: Ties::default(),
+            names: Names::new(
+                boot,
+                record.parent.is_none().then_some(Micros::from_duration(self.alias_ttl)),
+                fastrand::Rng::new(),
+            ),
+            timers: Timers::default(),
             paused: Paused::default(),
             tasks: TaskBook::new(self.offers),
             groups: GroupBook::new(me, boot, self.max_message),
@@ -255,6 +263,7 @@ impl Launch {
             })
         });
         start_services(&node, &core)?;
+        actix_rt::spawn(timers::run(node.clone()));
         {
             let mut core = core.borrow_mut();
             if core.is_root() {
@@ -381,7 +390,8 @@ fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
                 let own = node.clone();
                 let addr =
                     node.spawn_here_at(service::NAMES, move |_| NameService { node: own })?;
-                Ok(node.export(&addr).handles::<Whereis>().publish()?)
+                let export = node.export(&addr).handles::<Whereis>().handles::<WhoHolds>();
+                Ok(export.handles::<AskAliasLease>().handles::<ReleaseAlias>().publish()?)
             }),
         ),
         (

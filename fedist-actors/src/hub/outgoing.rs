@@ -10,8 +10,7 @@ use fedist_transport::{
 
 use super::{Core, SessionSlot, frames::hop_header};
 use crate::{
-    AskError, DeadLetter, DropReason, ExitReason, RegionChange, address::decoding,
-    outbound::Outbound,
+    AskError, DropReason, ExitReason, RegionChange, address::decoding, outbound::Outbound,
 };
 
 /// Bytes queued at a link beyond which sessions hold their frames back, so that priority and
@@ -119,12 +118,8 @@ impl Core {
         let Some(to) = header.to else {
             return;
         };
-        self.node.inner().dead_letters.note(DeadLetter {
-            to: RegionPid::new(region, to),
-            from: header.from.map(|from| RegionPid::new(self.region(), from)),
-            message: self.node.type_name(header.type_hash),
-            reason,
-        });
+        let from = header.from.map(|from| RegionPid::new(self.region(), from));
+        self.node.note_undelivered(RegionPid::new(region, to), from, header.type_hash, reason);
     }
 
     pub(super) fn session_with(&mut self, region: RegionId) -> &mut SessionSlot {

@@ -66,6 +66,10 @@ pub(crate) enum LeaseRefusal {
     NotHeld,
     /// The root keeps as many aliases as it may, in all or for this region.
     TooMany { max: usize },
+    /// The region that was asked is not the root.
+    NotRoot,
+    /// The request came from another region than the holder's, or its alias is malformed.
+    Denied,
 }
 
 /// What the root knows of an alias.
@@ -184,10 +188,17 @@ impl LeaseTable {
         Ok(Lease { token, ttl: self.ttl })
     }
 
-    /// Takes a lease back. False when it was not held with this token.
-    pub(crate) fn release(&mut self, now: Micros, alias: &str, token: FencingToken) -> bool {
+    /// Takes a lease back. False when it was not held by this holder with this token.
+    pub(crate) fn release(
+        &mut self,
+        now: Micros,
+        alias: &str,
+        holder: RegionPid,
+        token: FencingToken,
+    ) -> bool {
         self.expire(now);
-        if self.leases.get(alias).is_none_or(|held| held.token != token) {
+        let held = self.leases.get(alias);
+        if held.is_none_or(|held| held.token != token || held.holder != holder) {
             return false;
         }
         self.take(alias);
@@ -341,7 +352,12 @@ impl HeldLease {
                 Some(HolderAction::Lost)
             }
             // Not a word about this lease: the next renewal may fare better.
-            Err(LeaseRefusal::Settling { .. } | LeaseRefusal::TooMany { .. }) => None,
+            Err(
+                LeaseRefusal::Settling { .. }
+                | LeaseRefusal::TooMany { .. }
+                | LeaseRefusal::NotRoot
+                | LeaseRefusal::Denied,
+            ) => None,
         }
     }
 }

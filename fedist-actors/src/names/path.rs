@@ -1,7 +1,5 @@
 //! How a name is written: `region/name`, `name`, `@alias`.
 
-use fedist_registry::{RegionId, RegionPid};
-
 use super::LookupError;
 
 /// The longest name, in bytes.
@@ -39,14 +37,6 @@ impl NamePath {
 /// 1 to 255 bytes, no control characters.
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_LEN_MAX && !name.chars().any(char::is_control)
-}
-
-/// Where a path was found to lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) pid: RegionPid,
-    /// The region that answered.
-    pub(crate) region: RegionId,
 }
 
 #[cfg(test)]

@@ -40,6 +40,18 @@ pub(crate) fn current_local(region: RegionId) -> Option<LocalId> {
     })
 }
 
+/// Runs `work` as if it were the work of another process, or of none.
+pub(crate) fn with_current<T>(current: Option<Current>, work: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Current>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0.take());
+        }
+    }
+    let _restore = Restore(CURRENT.replace(current));
+    work()
+}
+
 /// Whether `pid` runs now, in a handler that keeps its mailbox waiting.
 pub(crate) fn is_blocking(pid: RegionPid) -> bool {
     BLOCKING.get() && CURRENT.with_borrow(|current| current.as_ref().is_some_and(|c| c.pid == pid))

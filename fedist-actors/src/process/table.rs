@@ -9,12 +9,13 @@ use dashmap::DashMap;
 use fedist_registry::{LocalId, RegionPid};
 
 use super::{Body, Books, Process};
+use crate::{NameScope, Registration};
 
 /// All processes of a node, by local id, and their names.
 #[derive(Default)]
 pub(crate) struct ProcessTable {
     processes: DashMap<u64, Arc<Process>, BuildHasherDefault<IdHasher>>,
-    names: DashMap<String, RegionPid>,
+    names: DashMap<(NameScope, String), RegionPid>,
 }
 
 impl ProcessTable {
@@ -43,22 +44,53 @@ impl ProcessTable {
         self.processes.len()
     }
 
-    pub(crate) fn whereis(&self, name: &str) -> Option<RegionPid> {
-        self.names.get(name).map(|entry| *entry)
+    pub(crate) fn whereis(&self, scope: NameScope, name: &str) -> Option<RegionPid> {
+        self.names.get(&(scope, name.to_owned())).map(|entry| *entry)
     }
 
-    /// Binds a name to a living process; the holder's pid when the name is taken.
-    pub(crate) fn register(&self, name: &str, process: &Process) -> Result<(), RegionPid> {
-        match self.names.entry(name.to_owned()) {
+    /// Binds a name to a living process; the holder's pid when the name is taken, `false` when the
+    /// process has ended.
+    pub(crate) fn register(
+        &self,
+        scope: NameScope,
+        name: &str,
+        process: &Process,
+    ) -> Result<bool, RegionPid> {
+        match self.names.entry((scope, name.to_owned())) {
             dashmap::Entry::Occupied(entry) => Err(*entry.get()),
             dashmap::Entry::Vacant(entry) => {
                 // Entered in both places under the name's lock, so that the end of the process finds it.
-                if process.add_name(name.to_owned()) {
+                let entered = process.add_name((scope, name.to_owned()));
+                if entered {
                     entry.insert(process.pid);
                 }
-                Ok(())
+                Ok(entered)
             }
         }
+    }
+
+    /// Frees a name; who held it.
+    pub(crate) fn unregister(&self, scope: NameScope, name: &str) -> Option<RegionPid> {
+        let key = (scope, name.to_owned());
+        let dashmap::Entry::Occupied(entry) = self.names.entry(key) else {
+            return None;
+        };
+        let holder = *entry.get();
+        if let Some(process) = self.get(holder.local()) {
+            process.remove_name(scope, name);
+        }
+        entry.remove();
+        Some(holder)
+    }
+
+    /// All names, in no order.
+    pub(crate) fn registered(&self) -> Vec<Registration> {
+        let registration =
+            |entry: dashmap::mapref::multiple::RefMulti<'_, (NameScope, String), RegionPid>| {
+                let (scope, name) = entry.key().clone();
+                Registration { name, scope, pid: *entry.value() }
+            };
+        self.names.iter().map(registration).collect()
     }
 
     /// Pids of plain actix actors that have ended unnoticed.

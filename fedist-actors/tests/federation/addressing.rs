@@ -193,7 +193,12 @@ fn names_are_found_from_everywhere_and_die_with_their_actor() {
             nodes[2].whereis("mars/notes").await,
             Err(LookupError::UnknownRegion { .. })
         ));
-        assert!(matches!(nodes[2].whereis("notes").await, Err(LookupError::Malformed { .. })));
+        assert!(matches!(nodes[2].whereis("root/").await, Err(LookupError::Malformed { .. })));
+        assert!(
+            matches!(nodes[2].whereis("notes").await, Err(LookupError::NotFound { .. })),
+            "a name alone is one of this node"
+        );
+        assert_eq!(nodes[0].whereis("notes").await.unwrap(), pid);
         pid.tell(&nodes[2], Crash("the end".into())).await.unwrap();
         eventually("the name is free", || async {
             matches!(nodes[2].whereis("root/notes").await, Err(LookupError::NotFound { .. }))

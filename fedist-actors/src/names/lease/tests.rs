@@ -41,8 +41,9 @@ fn a_released_alias_is_free_at_once_and_only_its_token_releases_it() {
     let first = root.grant(secs(0), "leader", pid(1, 300)).unwrap();
     let again = root.grant(secs(1), "leader", pid(1, 300)).unwrap();
     assert!(again.token > first.token, "asked again, as after a lost answer");
-    assert!(!root.release(secs(2), "leader", first.token));
-    assert!(root.release(secs(2), "leader", again.token));
+    assert!(!root.release(secs(2), "leader", pid(1, 300), first.token));
+    assert!(!root.release(secs(2), "leader", pid(2, 300), again.token), "somebody else");
+    assert!(root.release(secs(2), "leader", pid(1, 300), again.token));
     assert_eq!(root.holder(secs(2), "leader"), AliasState::Free);
     assert!(root.grant(secs(2), "leader", pid(2, 300)).unwrap().token > again.token);
 }
@@ -104,7 +105,7 @@ fn one_region_cannot_take_every_alias() {
     assert_eq!(root.grant(secs(0), "c", pid(1, 302)), Err(LeaseRefusal::TooMany { max: 2 }));
     root.grant(secs(0), "c", pid(2, 300)).unwrap();
     assert_eq!(root.grant(secs(0), "d", pid(3, 300)), Err(LeaseRefusal::TooMany { max: 3 }));
-    root.release(secs(0), "a", lease.token);
+    root.release(secs(0), "a", pid(1, 300), lease.token);
     root.grant(secs(0), "d", pid(1, 302)).unwrap();
     assert!(root.grant(secs(12), "e", pid(1, 303)).is_ok(), "the others have expired");
     assert_eq!(root.leases.len(), 1);
@@ -153,7 +154,7 @@ fn a_renewal_counts_from_when_it_was_sent() {
 enum Mail {
     Claim { from: usize, sent_at: Micros },
     Renewal { from: usize, token: FencingToken, sent_at: Micros },
-    Release { token: FencingToken },
+    Release { from: usize, token: FencingToken },
     Granted { to: usize, sent_at: Micros, answer: Result<Lease, LeaseRefusal> },
     Renewed { to: usize, token: FencingToken, sent_at: Micros, answer: Result<Lease, LeaseRefusal> },
 }
@@ -230,7 +231,7 @@ fn simulate(seed: u64, loss_percent: u8) -> (usize, usize) {
                 Some(lease) if world.random.u16(0..2_000) == 0 => {
                     let token = lease.token();
                     *slot = None;
-                    world.send(now, from, Mail::Release { token });
+                    world.send(now, from, Mail::Release { from, token });
                 }
                 Some(lease) => match lease.poll(now) {
                     Some(HolderAction::Renew { sent_at }) => {
@@ -262,8 +263,8 @@ fn simulate(seed: u64, loss_percent: u8) -> (usize, usize) {
                     let answer = root.renew(now, "leader", pid(from as u16 + 1, 300), token);
                     world.send(now, from, Mail::Renewed { to: from, token, sent_at, answer });
                 }
-                Mail::Release { token } if up => {
-                    root.release(now, "leader", token);
+                Mail::Release { from, token } if up => {
+                    root.release(now, "leader", pid(from as u16 + 1, 300), token);
                 }
                 Mail::Granted { to, sent_at, answer } => {
                     if claimed[to] != Some(sent_at) {
