@@ -1,0 +1,243 @@
+//! One holder in the whole federation, through cuts and restarts of the root.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Handler};
+use fedist_actors::{
+    AliasError, AliasLost, AliasLostReason, Context, LookupError, Node, ViaAskError,
+};
+use fedist_registry::{LocalId, RegionPid};
+use fedist_transport::memory::MemoryNet;
+
+use crate::support::*;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn candidate(node: &Node) -> RegionPid {
+    let addr = node.spawn(Notebook::default()).unwrap();
+    node.export(&addr).handles::<Note>().handles::<Notes>().publish().unwrap()
+}
+
+#[test]
+fn an_alias_has_one_holder_found_from_everywhere() {
+    run(async {
+        let net = MemoryNet::new(141);
+        let nodes = chain(&net, 4).await;
+        let mut last_token = None;
+        for holder in [0, 1, 3] {
+            let pid = candidate(&nodes[holder]);
+            let alias = nodes[holder].claim_alias("leader", pid).await.unwrap();
+            assert!(alias.is_held());
+            assert!(last_token < Some(alias.token()), "tokens grow");
+            last_token = Some(alias.token());
+            for node in &nodes {
+                assert_eq!(node.whereis("@leader").await, Ok(pid));
+                let held = node.alias_holder("leader").await.unwrap().unwrap();
+                assert_eq!((held.pid, held.token), (pid, alias.token()));
+                let via = node.via("@leader").unwrap();
+                assert_eq!(via.send(Notes).await, Ok(vec![]));
+                let refused = node.claim_alias("leader", candidate(node)).await;
+                if node.region() == pid.region() {
+                    assert!(matches!(refused, Err(AliasError::HeldHere(_))), "{refused:?}");
+                } else {
+                    let taken = AliasError::Taken { alias: "leader".into(), holder: pid };
+                    assert_eq!(refused.unwrap_err(), taken);
+                }
+            }
+            drop(alias);
+            eventually("it is free", || async {
+                nodes[0].alias_holder("leader").await.unwrap().is_none()
+            })
+            .await;
+            // The caches may still know the actor, which lives on; once it ends they do not.
+            nodes[holder].kill(pid);
+            for node in &nodes {
+                eventually("nobody is found", || async {
+                    matches!(node.whereis("@leader").await, Err(LookupError::NoHolder { .. }))
+                })
+                .await;
+            }
+            let nobody = nodes[3].via("@leader").unwrap().send(Notes).await;
+            assert!(matches!(nobody, Err(ViaAskError::Lookup(LookupError::NoHolder { .. }))));
+        }
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn an_alias_ends_with_its_actor_whether_its_handle_lives_or_not() {
+    run(async {
+        let net = MemoryNet::new(142);
+        let nodes = chain(&net, 2).await;
+        for kept in [false, true] {
+            let pid = candidate(&nodes[1]);
+            let alias = nodes[1].claim_alias("leader", pid).await.unwrap();
+            let handle = if kept {
+                alias.keep();
+                None
+            } else {
+                Some(alias)
+            };
+            assert_eq!(nodes[0].alias_holder("leader").await.unwrap().unwrap().pid, pid);
+            nodes[1].kill(pid);
+            eventually("it is free", || async {
+                nodes[0].alias_holder("leader").await.unwrap().is_none()
+            })
+            .await;
+            if let Some(handle) = &handle {
+                assert_eq!(handle.lost().await, AliasLostReason::Released);
+                assert!(!handle.is_held());
+            }
+            let next = nodes[1].claim_alias("leader", candidate(&nodes[1])).await;
+            assert!(next.is_ok(), "an old handle is in nobody's way: {next:?}");
+            drop(next);
+            eventually("it is free", || async {
+                nodes[0].alias_holder("leader").await.unwrap().is_none()
+            })
+            .await;
+        }
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn a_claim_for_nobody_or_with_a_bad_name_is_refused_by_name() {
+    run(async {
+        let net = MemoryNet::new(143);
+        let nodes = chain(&net, 2).await;
+        let pid = candidate(&nodes[1]);
+        let refused = nodes[0].claim_alias("leader", pid).await;
+        assert_eq!(refused.unwrap_err(), AliasError::NotHere(pid), "claimed where it lives");
+        let nobody = RegionPid::new(id(2), LocalId::new(99_999_999).unwrap());
+        let refused = nodes[1].claim_alias("leader", nobody).await;
+        assert_eq!(refused.unwrap_err(), AliasError::NotHere(nobody));
+        let refused = nodes[1].claim_alias("", pid).await;
+        assert_eq!(refused.unwrap_err(), AliasError::Malformed { alias: String::new() });
+        assert_eq!(nodes[1].alias_holder("leader").await, Ok(None));
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn a_claim_whose_caller_has_gone_is_given_back() {
+    run(async {
+        let net = MemoryNet::new(144);
+        net.default_latency(ms(30));
+        let nodes = chain(&net, 2).await;
+        let pid = candidate(&nodes[1]);
+        let claim = nodes[1].claim_alias("leader", pid).into_future();
+        assert!(tokio::time::timeout(ms(5), claim).await.is_err(), "dropped on its way");
+        eventually("it is free", || async {
+            nodes[0].alias_holder("leader").await == Ok(None)
+                && nodes[1].claim_alias("leader", pid).await.is_ok()
+        })
+        .await;
+        stop(&nodes).await;
+    });
+}
+
+/// Holds an alias and is told of its loss.
+struct Holder(Arc<Mutex<Vec<AliasLost>>>);
+
+impl Actor for Holder {
+    type Context = Context<Self>;
+}
+
+impl Handler<AliasLost> for Holder {
+    type Result = ();
+
+    fn handle(&mut self, lost: AliasLost, _: &mut Context<Self>) {
+        self.0.lock().unwrap().push(lost);
+    }
+}
+
+#[test]
+fn a_holder_that_is_cut_off_gives_up_before_another_gets_the_alias() {
+    run(async {
+        let net = MemoryNet::new(145);
+        let ttl = ms(900);
+        let root = root(&net).alias_ttl(ttl).start().await.unwrap();
+        let nodes = [root, below(&net, 1, 2).start().await.unwrap()];
+        routed(&nodes).await;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let addr = nodes[1].spawn(Holder(Arc::clone(&told))).unwrap();
+        let recipient = (*addr).clone().recipient();
+        let alias = nodes[1].claim_alias("leader", &addr).notify(recipient).await.unwrap();
+        tokio::time::sleep(ttl * 2).await;
+        assert!(alias.is_held(), "renewed all the time");
+        net.cut(id(1), id(2));
+        let cut = Instant::now();
+        let next = candidate(&nodes[0]);
+        let successor = loop {
+            match nodes[0].claim_alias("leader", next).await {
+                Ok(successor) => break successor,
+                Err(AliasError::Taken { .. }) => tokio::time::sleep(ms(2)).await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert!(!alias.is_held(), "given up by itself before it was granted again");
+        assert!(cut.elapsed() >= ttl / 2, "not before the lease was over");
+        assert!(successor.is_held() && successor.token() > alias.token());
+        assert_eq!(alias.lost().await, AliasLostReason::Expired);
+        eventually("the actor is told", || async { told.lock().unwrap().len() == 1 }).await;
+        assert_eq!(told.lock().unwrap()[0].token, alias.token());
+        net.heal(id(1), id(2));
+        tokio::time::sleep(ttl / 2).await;
+        assert!(successor.is_held() && !alias.is_held());
+        assert_eq!(told.lock().unwrap().len(), 1);
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn a_restarted_root_lets_the_holder_go_on_and_grants_nothing_before_it_could_know() {
+    run(async {
+        let net = MemoryNet::new(146);
+        let ttl = ms(3_000);
+        let dir = tempfile::tempdir().unwrap();
+        let start = || root(&net).data_dir(dir.path().join("root")).alias_ttl(ttl).start();
+        let first = start().await.unwrap();
+        let holder = below(&net, 1, 2).start().await.unwrap();
+        let other = below(&net, 1, 3).start().await.unwrap();
+        routed(&[first.clone(), holder.clone(), other.clone()]).await;
+        let alias = holder.claim_alias("leader", candidate(&holder)).await.unwrap();
+        let token = alias.token();
+        first.stop().await;
+        let second = start().await.unwrap();
+        let restarted = Instant::now();
+        assert_eq!(second.boot(), 2);
+        // Until its holder is known again nobody else may have it, nor anything else.
+        let rival = candidate(&other);
+        eventually("the root knows its holder again", || async {
+            match other.claim_alias("leader", rival).await {
+                Err(AliasError::Taken { holder, .. }) => holder == alias.pid(),
+                Err(AliasError::Settling { .. } | AliasError::Ask { .. }) => false,
+                outcome => panic!("{outcome:?}"),
+            }
+        })
+        .await;
+        let early = other.claim_alias("another", rival).await;
+        if restarted.elapsed() < ttl {
+            assert!(matches!(early, Err(AliasError::Settling { .. })), "{early:?}");
+        }
+        assert!(alias.is_held());
+        assert_eq!(alias.token(), token, "the same grant goes on");
+        eventually("other aliases are granted after one lease", || async {
+            match other.claim_alias("another", rival).await {
+                Ok(granted) => {
+                    assert!(granted.token() > token);
+                    true
+                }
+                Err(_) => false,
+            }
+        })
+        .await;
+        assert!(alias.is_held());
+        stop(&[second, holder, other]).await;
+    });
+}
