@@ -189,8 +189,9 @@ impl NodeBuilder {
 
     /// How long the root leases an alias ([`Node::claim_alias`]); default 15 s, at least 100 ms. Only
     /// the root's setting counts. It bounds how long an alias stays with a holder that is cut off,
-    /// and how long a restarted root grants none: lowered with a restart, start a second time after
-    /// the longer span has passed. Holders renew three times as often.
+    /// and how long a root grants none after a restart. Longer means fewer renewals, three in each
+    /// span, and more patience with a root that is away. A root that is restarted with a shorter one
+    /// must have been down for the longer one, or two may hold an alias for a moment.
     pub fn alias_ttl(mut self, ttl: Duration) -> Self {
         self.alias_ttl = ttl.max(Duration::from_millis(100));
         self

@@ -560,6 +560,21 @@ impl Node {
         }
     }
 
+    /// Tells a service of any region, also while this node stops. Nothing bounds it, so it is for few
+    /// and small messages.
+    pub(crate) fn tell_service<M: WireMessage>(&self, pid: RegionPid, message: M) {
+        let region = pid.region();
+        if region == self.0.region {
+            // Refused only when the service is gone, which nobody can tell any more.
+            let _ = self.try_send_to(pid, message);
+            return;
+        }
+        if let Ok(body) = encode(M::NAME, &message) {
+            let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
+            self.queue(Outbound::System { region, header, body });
+        }
+    }
+
     pub(crate) fn ask_to<M: WireMessage>(&self, pid: RegionPid, message: M) -> Ask<M> {
         if pid.region() == self.0.region {
             return match self.local_route::<M>(pid) {

@@ -16,7 +16,7 @@ use super::{
     protocol::{Letter, Notice},
 };
 use crate::{
-    DeadLetter, DropReason, Node,
+    DropReason, Node,
     address::decoding,
     inlet::{LocalFuture, TellDelivery},
 };
@@ -174,12 +174,12 @@ impl Fanout {
     }
 
     fn note(&self, local: LocalId, source: RegionId, letter: &Letter, reason: DropReason) {
-        self.node.inner().dead_letters.note(DeadLetter {
-            to: RegionPid::new(self.node.region(), local),
-            from: letter.from.map(|from| RegionPid::new(source, from)),
-            message: self.node.type_name(letter.wire_type),
+        self.node.note_dead_letter(
+            RegionPid::new(self.node.region(), local),
+            letter.from.map(|from| RegionPid::new(source, from)),
+            self.node.type_name(letter.wire_type),
             reason,
-        });
+        );
     }
 }
 

@@ -20,8 +20,8 @@ use super::{
     protocol::{GroupCopy, GroupStream, GroupUpdate, Hello, HelloAnswer, Letter},
 };
 use crate::{
-    Context, DeadLetter, DropReason, MonitorRef, Node, PidSend, RegionChange, RegionEvent,
-    SendError, View, hub::CoreRef, origin::Origin,
+    Context, DropReason, MonitorRef, Node, PidSend, RegionChange, RegionEvent, SendError, View,
+    hub::CoreRef, origin::Origin,
 };
 
 /// Does what the engines say, and tells them what has come.
@@ -145,12 +145,12 @@ impl GroupService {
             }
             multicast::Action::Deliver(source, letter) => self.deliver(source, letter),
             multicast::Action::Lost(target, letter) => {
-                self.node.inner().dead_letters.note(DeadLetter {
-                    to: RegionPid::new(target, service::GROUPS),
-                    from: letter.from.map(|from| RegionPid::new(self.node.region(), from)),
-                    message: self.node.type_name(letter.wire_type),
-                    reason: DropReason::SessionEnded,
-                });
+                self.node.note_dead_letter(
+                    RegionPid::new(target, service::GROUPS),
+                    letter.from.map(|from| RegionPid::new(self.node.region(), from)),
+                    self.node.type_name(letter.wire_type),
+                    DropReason::SessionEnded,
+                );
             }
         }
     }

@@ -152,7 +152,9 @@ impl Node {
     ///
     /// The root region leases it to one actor at a time. The holder is found as `@alias` by
     /// [`whereis`](Self::whereis) and [`via`](Self::via) from every region. Dropping the future
-    /// gives up the claim: what is granted after that is given back.
+    /// gives up the claim: what is granted after that is given back. Where other regions have looked
+    /// the alias up lately, they may send to an earlier holder that lives on until what was left of
+    /// its lease then is over; the token tells the two apart.
     ///
     /// ```text
     /// let leader = node.claim_alias("leader", ctx.pid()).notify(ctx.address().recipient()).await?;
@@ -392,8 +394,8 @@ async fn claim(
     let (alias, token) = (shared.alias.clone(), shared.token);
     if reason == AliasLostReason::Released {
         let origin = Origin::here();
-        RegionPid::new(node.root(), service::NAMES)
-            .do_send(&node, ReleaseAlias { alias, holder, token, origin });
+        let root = RegionPid::new(node.root(), service::NAMES);
+        node.tell_service(root, ReleaseAlias { alias, holder, token, origin });
     } else {
         tracing::warn!(%alias, %holder, %token, ?reason, "an alias was lost");
         if let Some(recipient) = notify {

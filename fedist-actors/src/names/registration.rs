@@ -3,7 +3,7 @@
 use fedist_registry::RegionPid;
 
 use super::path::is_name;
-use crate::{LocalAddr, Node};
+use crate::Node;
 
 /// Who can find a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,11 +126,5 @@ impl Node {
             Ok(false) => Err(RegisterError::Ended(pid)),
             Err(holder) => Err(RegisterError::Taken { name, holder }),
         }
-    }
-}
-
-impl<A: actix::Actor> From<&LocalAddr<A>> for RegionPid {
-    fn from(addr: &LocalAddr<A>) -> RegionPid {
-        addr.pid()
     }
 }

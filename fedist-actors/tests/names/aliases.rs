@@ -241,3 +241,20 @@ fn a_restarted_root_lets_the_holder_go_on_and_grants_nothing_before_it_could_kno
         stop(&[second, holder, other]).await;
     });
 }
+
+#[test]
+fn a_node_that_stops_gives_its_aliases_back() {
+    run(async {
+        let net = MemoryNet::new(147);
+        let nodes = chain(&net, 3).await;
+        nodes[2].claim_alias("leader", candidate(&nodes[2])).await.unwrap().keep();
+        let begun = Instant::now();
+        nodes[2].stop().await;
+        eventually("it is free", || async {
+            nodes[0].alias_holder("leader").await.unwrap().is_none()
+        })
+        .await;
+        assert!(begun.elapsed() < Duration::from_secs(10), "not because the lease of 15 s is over");
+        stop(&nodes[..2]).await;
+    });
+}
