@@ -1,0 +1,12 @@
+//! Every verb has the same outcome wherever the other side lives: in the same node, one hop or three hops
+//! away, and on a network that loses frames and changes its routes meanwhile.
+
+mod distance;
+#[allow(dead_code, reason = "shared with the other test binaries")]
+#[path = "../otp/probe.rs"]
+mod probe;
+#[allow(dead_code, reason = "shared with the other test binaries")]
+#[path = "../federation/support.rs"]
+mod support;
+mod table;
+mod weather;

@@ -1,0 +1,97 @@
+//! The table on a ring whose links lose frames and are cut one after the other.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use fedist_actors::Node;
+use fedist_registry::RegionId;
+use fedist_transport::memory::MemoryNet;
+
+use crate::{
+    probe::ms,
+    support::*,
+    table::{TABLE, check},
+};
+
+/// The links of the ring 1 - 2 - 3 - 4 - 5 - 6 - 1.
+const RING: [(u16, u16); 6] = [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 1)];
+
+async fn ring(net: &MemoryNet) -> Vec<Node> {
+    net.default_latency(ms(1));
+    let small = |builder: fedist_actors::NodeBuilder| builder.mailbox_capacity(64);
+    let mut nodes = vec![small(root(net)).start().await.unwrap()];
+    for (parent, number) in [(1, 2), (2, 3), (3, 4), (1, 6)] {
+        nodes.push(small(below(net, parent, number)).start().await.unwrap());
+    }
+    nodes.push(small(below(net, 6, 5).link(id(4))).start().await.unwrap());
+    nodes.sort_by_key(Node::region);
+    routed(&nodes).await;
+    nodes
+}
+
+/// Cuts one link after the other, so that a way round is always there.
+async fn storm(net: &MemoryNet, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    loop {
+        let (a, b) = RING[rng.usize(..RING.len())];
+        net.cut(id(a), id(b));
+        tokio::time::sleep(ms(rng.u64(300..900))).await;
+        net.heal(id(a), id(b));
+        tokio::time::sleep(ms(rng.u64(50..300))).await;
+    }
+}
+
+/// Notes the first regions on the way from `near` to `far`.
+async fn watch_route(near: &Node, far: &Node, seen: &RefCell<BTreeSet<RegionId>>) {
+    loop {
+        let hop = near.view().routes.get(far.region()).and_then(|route| route.next_hop());
+        seen.borrow_mut().extend(hop);
+        tokio::time::sleep(ms(5)).await;
+    }
+}
+
+fn every_verb_in_a_storm(seed: u64) {
+    run(async {
+        println!("seed {seed}");
+        let net = MemoryNet::new(seed);
+        let nodes = ring(&net).await;
+        for (a, b) in RING {
+            net.set_loss(id(a), id(b), 0.03);
+            net.set_loss(id(b), id(a), 0.03);
+        }
+        let (near, next, across) = (&nodes[0], &nodes[1], &nodes[3]);
+        let ways = RefCell::new(BTreeSet::new());
+        let verbs = async {
+            let mut wrong = Vec::new();
+            for verb in TABLE {
+                for far in [near, next, across] {
+                    println!("{} from {} to {}", verb.name, near.region(), far.region());
+                    wrong.extend(check(verb, near, far).await.err());
+                }
+            }
+            // Fast verbs may be done before the storm has come round.
+            eventually("both ways round were taken", || async { ways.borrow().len() == 2 }).await;
+            wrong
+        };
+        let wrong = tokio::select! {
+            wrong = verbs => wrong,
+            () = storm(&net, seed) => unreachable!("it does not end"),
+            () = watch_route(near, across, &ways) => unreachable!("it does not end"),
+        };
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+        assert!(net.stats().frames_lost > 0 && net.stats().frames_swallowed > 0);
+        for (a, b) in RING {
+            net.heal(id(a), id(b));
+        }
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn every_verb_has_its_outcome_through_loss_and_route_changes() {
+    every_verb_in_a_storm(61);
+}
+
+#[test]
+fn every_verb_has_its_outcome_in_another_storm() {
+    every_verb_in_a_storm(62);
+}
