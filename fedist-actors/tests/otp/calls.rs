@@ -34,7 +34,7 @@ struct Work(u64);
 #[wire(name = "test.ask_on", version = 1, crate = "fedist_actors")]
 struct AskOn(RegionPid, u64);
 
-/// Ends the server in the middle of a call: by a panic, or in an orderly way.
+/// Ends the server in the middle of a call: by a panic, or by an exit signal to itself.
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
 #[wire(name = "test.die", version = 1, crate = "fedist_actors")]
@@ -76,7 +76,7 @@ impl AsyncHandler<Die> for Server {
     async fn handle(&mut self, Die { panics }: Die, ctx: &mut Context<Self>) -> u64 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!panics, "as asked");
-        ctx.exit(custom("as asked"));
+        ctx.node().exit(ctx.pid(), custom("as asked"));
         std::future::pending().await
     }
 }
@@ -241,7 +241,8 @@ fn a_server_handles_one_call_at_a_time_in_order() {
     at_every_distance(async |near: &Node, far: &Node| {
         let server = server(far);
         // Asks leave in the order in which they are first polled.
-        let calls = (0..10).map(|number: u64| server.send(near, Work((10 - number) % 4)).into_future());
+        let calls =
+            (0..10).map(|number: u64| server.send(near, Work((10 - number) % 4)).into_future());
         let replies = futures_util::future::join_all(calls).await;
         let replies: Vec<u64> = replies.into_iter().map(Result::unwrap).collect();
         assert!(replies.iter().copied().eq(0..10), "{replies:?}");

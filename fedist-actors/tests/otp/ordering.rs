@@ -114,13 +114,16 @@ fn a_message_to_the_dead_is_no_error_and_is_counted() {
         let (a, b) = (Proc::new(near), Proc::new(far));
         b.stop();
         b.ended().await;
-        let count = || near.dropped().get(&DropReason::NoActor).copied().unwrap_or(0);
-        let before = count();
+        let before = near.dropped().get(&DropReason::NoActor).copied().unwrap_or(0);
         for number in 0..5 {
             a.note(&b, number).await;
         }
-        eventually("five more are counted", || async { count() == before + 5 }).await;
-        assert!(near.dead_letters().iter().any(|letter| letter.to == b.pid));
+        let letters = || near.dead_letters().into_iter().filter(|letter| letter.to == b.pid);
+        eventually("five dead letters", || async { letters().count() == 5 }).await;
+        settle(&a, &b).await;
+        assert_eq!(letters().count(), 5);
+        assert!(letters().all(|letter| letter.reason == DropReason::NoActor));
+        assert!(near.dropped()[&DropReason::NoActor] >= before + 5);
         assert!(a.alive().await);
     });
 }

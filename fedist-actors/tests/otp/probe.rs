@@ -1,7 +1,7 @@
 //! The process of the cases: runs what a test tells it to, and writes down what reaches it.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -21,16 +21,22 @@ use tokio::sync::oneshot;
 
 use crate::support::*;
 
-/// Runs a rule between two processes' nodes that are 0, 1 and 3 hops apart.
+/// Runs a rule between two nodes that are 0, 1 and 3 hops apart.
+///
+/// All rules of a test binary share one federation, which is what takes time to start; their processes
+/// do not know of each other.
 pub(crate) fn at_every_distance(rule: impl AsyncFn(&Node, &Node)) {
+    static FEDERATION: LazyLock<Vec<Node>> = LazyLock::new(|| {
+        // In a thread of its own: the one that asks first has its test's runtime.
+        let start = || run(async { chain(&MemoryNet::new(40), 4).await });
+        std::thread::spawn(start).join().unwrap()
+    });
+    let nodes = &*FEDERATION;
     run(async {
-        let net = MemoryNet::new(40);
-        let nodes = chain(&net, 4).await;
         for hops in [0, 1, 3] {
             println!("at {hops} hops");
             rule(&nodes[0], &nodes[hops]).await;
         }
-        stop(&nodes).await;
     });
 }
 
@@ -214,10 +220,7 @@ impl Proc {
     }
 
     /// Has `work` run without waiting for it.
-    pub(crate) fn cast(
-        &self,
-        work: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static,
-    ) {
+    pub(crate) fn cast(&self, work: impl FnOnce(&mut Probe, &mut Context<Probe>) + Send + 'static) {
         self.addr.do_send(Run(Box::new(work)));
     }
 

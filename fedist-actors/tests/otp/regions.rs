@@ -114,9 +114,8 @@ fn a_region_monitor_tells_of_loss_and_return_until_it_is_taken_back() {
         assert_eq!(losses, 1, "{:?}", a.changes());
         let position = |wanted: fn(&Event) -> bool| a.events().iter().position(wanted).unwrap();
         let down = position(|event| matches!(event, Event::Down(..)));
-        let loss = position(
-            |event| matches!(event, Event::Region(_, RegionChange::Unreachable { .. })),
-        );
+        let loss =
+            position(|event| matches!(event, Event::Region(_, RegionChange::Unreachable { .. })));
         assert!(down < loss, "{:?}", a.events());
         assert!(other.events().is_empty(), "nothing after demonitor");
     });
@@ -178,10 +177,8 @@ fn a_region_that_restarts_is_told_as_restarted() {
         a.run(|_, ctx| ctx.monitor_region(id(2))).await;
         net.crash(id(2));
         let again = below(&net, 1, 2).boot(2).session_timeout(TIMEOUT).start().await.unwrap();
-        a.until("the restart", |a| {
-            a.changes().contains(&RegionChange::Restarted { boot: 2 })
-        })
-        .await;
+        a.until("the restart", |a| a.changes().contains(&RegionChange::Restarted { boot: 2 }))
+            .await;
         assert_eq!((a.downs().len(), a.exits().len()), (1, 1), "{:?}", a.events());
         assert!(unreachable(&a.downs()[0].1) && unreachable(&a.exits()[0].1));
         let new = Proc::new(&again);

@@ -96,9 +96,9 @@ fn a_process_needs_nobody_to_hold_its_address() {
 fn a_plain_function_is_a_process() {
     at_every_distance(async |near: &Node, far: &Node| {
         let returns = far
-            .spawn_fn(|mut mailbox: Mailbox<Note>| async move {
-                while mailbox.recv().await.0 < 3 {}
-            })
+            .spawn_fn(
+                |mut mailbox: Mailbox<Note>| async move { while mailbox.recv().await.0 < 3 {} },
+            )
             .unwrap();
         let returns = far.export(&returns).publish().unwrap();
         let down = near.monitor(returns);

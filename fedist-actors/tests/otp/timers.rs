@@ -134,7 +134,10 @@ fn an_interval_sends_until_it_is_cancelled() {
 }
 
 #[derive(Clone, Default)]
-struct Tick(Arc<()>);
+struct Tick {
+    /// Tells by its count how many copies there are.
+    _token: Arc<()>,
+}
 
 impl actix::Message for Tick {
     type Result = ();
@@ -155,7 +158,8 @@ fn timers_end_with_their_process() {
         for killed in [false, true] {
             let a = Proc::new(node);
             let token = Arc::new(());
-            let (of_interval, of_timer) = (Tick(Arc::clone(&token)), Tick(Arc::clone(&token)));
+            let of_interval = Tick { _token: Arc::clone(&token) };
+            let of_timer = of_interval.clone();
             a.run(move |_, ctx| {
                 ctx.send_interval(ms(2), of_interval);
                 ctx.send_after(ms(600_000), of_timer);
@@ -185,9 +189,10 @@ fn a_timers_message_goes_to_the_end_of_the_queue() {
         // Sent while the actor is busy, and before its timer runs out.
         a.run(|probe, ctx| {
             ctx.send_after(ms(30), Note(2));
-            let busy = tokio::time::sleep(ms(60)).into_actor(probe).map(|(), probe: &mut Probe, _| {
-                probe.write(Event::Note(0));
-            });
+            let busy =
+                tokio::time::sleep(ms(60)).into_actor(probe).map(|(), probe: &mut Probe, _| {
+                    probe.write(Event::Note(0));
+                });
             ctx.wait(busy);
         })
         .await;

@@ -13,10 +13,8 @@ fn a_trapped_signal_is_a_message_with_its_sender_and_its_reason() {
         for reason in &reasons {
             let a = Proc::new(near);
             a.signal(&b, reason.clone()).await;
-            b.until("the exit signal", |b| {
-                b.exits().last() == Some(&(a.pid, reason.clone()))
-            })
-            .await;
+            b.until("the exit signal", |b| b.exits().last() == Some(&(a.pid, reason.clone())))
+                .await;
         }
         assert_eq!(b.exits().len(), reasons.len());
         assert!(b.alive().await);
@@ -38,10 +36,8 @@ fn the_end_of_a_linked_process_is_trapped_whatever_its_reason() {
                 ExitReason::Panicked(text) => b.crash(text),
                 reason => b.exit(reason.clone()),
             }
-            a.until("the exit signal", |a| {
-                a.exits().last() == Some(&(b.pid, reason.clone()))
-            })
-            .await;
+            a.until("the exit signal", |a| a.exits().last() == Some(&(b.pid, reason.clone())))
+                .await;
         }
         assert!(a.alive().await);
     });
@@ -52,9 +48,8 @@ fn the_end_of_a_linked_process_is_trapped_whatever_its_reason() {
 fn a_new_process_does_not_trap_even_when_its_parent_does() {
     at_every_distance(async |near: &Node, far: &Node| {
         let (a, parent) = (Proc::new(near), Proc::trapping(far).await);
-        let child = parent
-            .run(|_, ctx| ctx.spawn_link(Probe::with_start(|_, _| ())).unwrap())
-            .await;
+        let child =
+            parent.run(|_, ctx| ctx.spawn_link(Probe::with_start(|_, _| ())).unwrap()).await;
         let pid = child.pid();
         far.export(&child).links().publish().unwrap();
         a.run(move |_, ctx| ctx.node().exit(pid, custom("go"))).await;

@@ -70,7 +70,7 @@ table! {
     kill => "Killed",
     kill_a_trapping_one => "Killed, trapped []",
     kill_through_a_link => "Killed",
-    order_of_signals => "notes, then the exit signal, then the Down",
+    order_of_signals => "notes, then the exit signal and the Down",
 
     // Names.
     name_and_whereis => "found",
@@ -117,12 +117,7 @@ async fn notes(near: &Node, pid: RegionPid) -> String {
 
 fn book(far: &Node) -> RegionPid {
     let addr = far.spawn(Notebook::default()).unwrap();
-    far.export(&addr)
-        .handles::<Note>()
-        .handles::<Notes>()
-        .handles::<Crash>()
-        .publish()
-        .unwrap()
+    far.export(&addr).handles::<Note>().handles::<Notes>().handles::<Crash>().publish().unwrap()
 }
 
 async fn do_send(near: &Node, far: &Node) -> String {
@@ -277,7 +272,11 @@ async fn send_to_a_full_mailbox(near: &Node, far: &Node) -> String {
     format!(
         "{}, and {}",
         if waits { "waits" } else { "did not wait" },
-        if answer == Ok(accepted) { "is answered behind the others".to_owned() } else { debug(answer) }
+        if answer == Ok(accepted) {
+            "is answered behind the others".to_owned()
+        } else {
+            debug(answer)
+        }
     )
 }
 
@@ -464,7 +463,7 @@ async fn order_of_signals(near: &Node, far: &Node) -> String {
     match &events[20..] {
         // Which of the two comes first is not promised.
         [Event::Exit(..), Event::Down(..)] | [Event::Down(..), Event::Exit(..)] if notes_first => {
-            "notes, then the exit signal, then the Down".to_owned()
+            "notes, then the exit signal and the Down".to_owned()
         }
         _ => debug(events),
     }
