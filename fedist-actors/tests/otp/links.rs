@@ -1,8 +1,12 @@
 //! Links. Pages: "Processes", section "Links"; erlang:link/1, erlang:unlink/1, erlang:spawn_link.
 
 use fedist_actors::{ExitReason, Node};
+use fedist_transport::memory::MemoryNet;
 
-use crate::probe::*;
+use crate::{
+    probe::*,
+    support::{chain, run, stop},
+};
 
 // Processes, Links: a link works in both directions, whoever set it.
 #[test]
@@ -195,6 +199,72 @@ fn links_that_cross_are_one_link() {
             settle(&a, &b).await;
             assert!(a.exits().is_empty(), "the one link was taken back");
         }
+    });
+}
+
+// Distribution Protocol, Link Protocol: when unlink and link cross on the way, both sides end up with the
+// same view; whatever that is, a link that is made afterwards is a link.
+#[test]
+fn a_link_holds_however_unlink_and_link_crossed_before() {
+    run(async {
+        let net = MemoryNet::new(42);
+        let nodes = chain(&net, 2).await;
+        net.default_latency(ms(20));
+        for near_links_again in [true, false] {
+            for near_ends in [true, false] {
+                let (a, b) = (Proc::new(&nodes[0]), Proc::new(&nodes[1]));
+                a.link(&b).await;
+                let (to_a, to_b) = (a.pid, b.pid);
+                // Well within the way of a signal from one side to the other.
+                a.cast(move |_, ctx| ctx.unlink(to_b));
+                b.cast(move |_, ctx| {
+                    ctx.unlink(to_a);
+                    ctx.link(to_a);
+                });
+                settle(&a, &b).await;
+                let again = if near_links_again { (&a, &b) } else { (&b, &a) };
+                again.0.link(again.1).await;
+                settle(&a, &b).await;
+                let (ends, other) = if near_ends { (&a, &b) } else { (&b, &a) };
+                ends.exit(custom("over"));
+                let ended = tokio::time::timeout(ms(3_000), other.ended()).await;
+                assert_eq!(
+                    ended,
+                    Ok(custom("over")),
+                    "linked again by the near one: {near_links_again}, ended there: {near_ends}"
+                );
+            }
+        }
+        stop(&nodes).await;
+    });
+}
+
+// The same without a new link: nobody may be linked on one side only.
+#[test]
+fn unlink_and_link_that_cross_leave_both_sides_of_one_mind() {
+    run(async {
+        let net = MemoryNet::new(43);
+        let nodes = chain(&net, 2).await;
+        net.default_latency(ms(20));
+        let mut ended = Vec::new();
+        for near_ends in [true, false] {
+            let (a, b) = (Proc::new(&nodes[0]), Proc::new(&nodes[1]));
+            a.link(&b).await;
+            let (to_a, to_b) = (a.pid, b.pid);
+            a.cast(move |_, ctx| ctx.unlink(to_b));
+            b.cast(move |_, ctx| {
+                ctx.unlink(to_a);
+                ctx.link(to_a);
+            });
+            settle(&a, &b).await;
+            let (ends, other) = if near_ends { (&a, &b) } else { (&b, &a) };
+            ends.exit(custom("over"));
+            ends.ended().await;
+            settle(&a, &b).await;
+            ended.push(!other.alive().await);
+        }
+        assert_eq!(ended[0], ended[1], "linked for one side, not linked for the other");
+        stop(&nodes).await;
     });
 }
 

@@ -5,10 +5,13 @@
 
 mod calls;
 mod exit_signals;
+mod full_mailboxes;
+mod functions;
 mod links;
 mod monitors;
 mod names;
 mod ordering;
+mod priority;
 mod probe;
 mod regions;
 #[allow(dead_code, reason = "shared with the other test binaries")]

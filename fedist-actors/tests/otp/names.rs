@@ -84,3 +84,29 @@ fn a_name_is_free_by_the_time_its_holders_end_is_known() {
         }
     });
 }
+
+// gen_server:start with a name, `{error, {already_started, Pid}}`: of several that start one, all get the same.
+#[test]
+fn get_or_spawn_gives_everybody_the_same_actor() {
+    at_every_distance(async |near: &Node, far: &Node| {
+        let callers = (0..8).map(|_| {
+            let far = far.clone();
+            std::thread::spawn(move || {
+                let found = far.get_or_spawn("only one", || Probe::with_start(|_, _| ()));
+                found.map(|addr| addr.pid()).map_err(|error| error.to_string())
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        let mut pids: Vec<_> = callers.into_iter().map(|it| it.join().unwrap().unwrap()).collect();
+        pids.dedup();
+        assert_eq!(pids.len(), 1, "{pids:?}");
+        let watch = near.monitor(pids[0]);
+        reach(&Proc::new(near), &Proc::new(far)).await;
+        far.kill(pids[0]);
+        within("the first one's end", watch).await;
+        let next = far.get_or_spawn("only one", || Probe::with_start(|_, _| ())).unwrap().pid();
+        assert_ne!(next, pids[0]);
+        far.kill(next);
+        within("the second one's end", far.monitor(next)).await;
+    });
+}

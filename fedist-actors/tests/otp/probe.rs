@@ -1,7 +1,10 @@
 //! The process of the cases: runs what a test tells it to, and writes down what reaches it.
 
 use std::{
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -347,9 +350,11 @@ pub(crate) async fn settle(a: &Proc, b: &Proc) {
     }
 }
 
-/// A pid of the node at which nothing ever lived.
+/// A pid of the node at which nothing ever lived, another one each time.
 pub(crate) fn nobody(node: &Node) -> RegionPid {
-    RegionPid::new(node.region(), LocalId::new(77_777_777).unwrap())
+    static NEXT: AtomicU64 = AtomicU64::new(77_777_777);
+    let local = LocalId::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap();
+    RegionPid::new(node.region(), local)
 }
 
 pub(crate) fn custom(text: &str) -> ExitReason {

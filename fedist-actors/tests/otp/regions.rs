@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fedist_actors::{ExitReason, Node, PidSend, RegionChange};
+use fedist_actors::{AskError, ExitReason, Node, PidSend, RegionChange};
 use fedist_transport::memory::MemoryNet;
 
 use crate::{probe::*, support::*};
@@ -138,6 +138,29 @@ fn links_and_monitors_towards_a_lost_region_say_so() {
         a.until("Down and signal", |a| a.events().len() == 3).await;
         assert!(a.downs().iter().all(|down| unreachable(&down.1)));
         assert!(unreachable(&a.exits()[0].1));
+    });
+}
+
+// gen_server:call/3: a call under way fails with `nodedown` when the connection is lost, ahead of its timeout.
+#[test]
+fn a_call_under_way_fails_when_the_connection_is_lost() {
+    when_cut(56, async |net, near: &Node, far: &Node| {
+        let (a, b) = (Proc::new(near), Proc::new(far));
+        reach(&a, &b).await;
+        b.run(|probe, ctx| {
+            let for_ever = actix::WrapFuture::into_actor(std::future::pending::<()>(), probe);
+            actix::AsyncContext::wait(ctx, for_ever);
+        })
+        .await;
+        let call = b.pid.send(near, Sync).deadline(ms(15_000)).into_future();
+        let cut = async {
+            reach(&a, &Proc::new(far)).await;
+            net.isolate(far.region());
+        };
+        let started = std::time::Instant::now();
+        let (outcome, ()) = tokio::join!(call, cut);
+        assert_eq!(outcome, Err(AskError::Unreachable(far.region())));
+        assert!(started.elapsed() < ms(8_000));
     });
 }
 

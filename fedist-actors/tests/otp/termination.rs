@@ -1,11 +1,6 @@
 //! How processes end. Pages: "Processes", section "Process Termination"; erlang:exit/1; gen_server, terminate/2.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-
-use fedist_actors::{ExitReason, Mailbox, Node, PidSend};
+use fedist_actors::{ExitReason, Node, PidSend};
 
 use crate::{probe::*, support::Note};
 
@@ -88,60 +83,6 @@ fn a_process_needs_nobody_to_hold_its_address() {
             reach(&a, &a).await;
             assert_eq!(pid.send(near, Sync).await, Ok(0));
         }
-    });
-}
-
-// Process Creation: a function is a process too, normal when it returns, with its error when it fails.
-#[test]
-fn a_plain_function_is_a_process() {
-    at_every_distance(async |near: &Node, far: &Node| {
-        let returns = far
-            .spawn_fn(
-                |mut mailbox: Mailbox<Note>| async move { while mailbox.recv().await.0 < 3 {} },
-            )
-            .unwrap();
-        let returns = far.export(&returns).publish().unwrap();
-        let down = near.monitor(returns);
-        for number in 1..=3 {
-            returns.tell(near, Note(number)).await.unwrap();
-        }
-        assert_eq!(within("the function returns", down).await.reason, ExitReason::Normal);
-
-        let fails = far
-            .spawn_fn(|mut mailbox: Mailbox<Note>| async move {
-                let _ = mailbox.recv().await;
-                panic!("a bug");
-            })
-            .unwrap();
-        let fails = far.export(&fails).publish().unwrap();
-        let down = near.monitor(fails);
-        fails.tell(near, Note(1)).await.unwrap();
-        assert_eq!(within("the function fails", down).await.reason, panicked("a bug"));
-    });
-}
-
-// exit/2: a function is ended by signals as any process: dropped where it waits.
-#[test]
-fn a_plain_function_can_be_killed() {
-    at_every_distance(async |near: &Node, far: &Node| {
-        struct Held(Arc<AtomicBool>);
-        impl Drop for Held {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let released = Arc::new(AtomicBool::new(false));
-        let held = Held(Arc::clone(&released));
-        let waits = far.spawn_fn(move |_: Mailbox<Note>| async move {
-            let _held = held;
-            std::future::pending::<()>().await;
-        });
-        let pid = waits.unwrap().pid();
-        let down = near.monitor(pid);
-        let _ = pid.send(near, Sync).await;
-        far.kill(pid);
-        assert_eq!(within("it is killed", down).await.reason, ExitReason::Killed);
-        assert!(released.load(Ordering::SeqCst), "by the time of its Down");
     });
 }
 
