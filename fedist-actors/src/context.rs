@@ -179,7 +179,8 @@ impl<A: Actor<Context = Self>> Context<A> {
     }
 
     /// Takes a monitor back, of an actor or of a region. Nothing of it arrives any more, not even a
-    /// [`Down`] that is in the mailbox already. True if it had not fired yet.
+    /// [`Down`] that is in the mailbox already; only a [`RegionEvent`] that is there does. True if it
+    /// had not fired yet.
     pub fn demonitor(&mut self, monitor: MonitorRef) -> bool {
         if let Some(pid) = self.cell.release(monitor) {
             let was_set = self.node.unwatch(pid, monitor);
@@ -206,7 +207,7 @@ impl<A: Actor<Context = Self>> Context<A> {
                 let _ = cell.body.sender.do_send(event);
             }
         };
-        let monitor = self.node.watch_region(region, Arc::new(tell));
+        let monitor = self.node.watch_region(self.pid().local(), region, Arc::new(tell));
         self.cell.hold_region(monitor, region);
         monitor
     }

@@ -202,7 +202,7 @@ impl<M: Message<Result: Send> + Send + 'static> Mailbox<M> {
                 let _ = cell.body.items.send(Item::Region(event));
             }
         };
-        let monitor = self.node.watch_region(region, Arc::new(tell));
+        let monitor = self.node.watch_region(self.pid().local(), region, Arc::new(tell));
         self.cell.hold_region(monitor, region);
         monitor
     }

@@ -28,11 +28,19 @@ pub(crate) struct RegionTies {
     watched: HashMap<MonitorRef, LocalId>,
     /// Ours first.
     links: BTreeSet<(LocalId, RegionPid)>,
-    region_watchers: BTreeMap<MonitorRef, RegionSink>,
+    region_watchers: BTreeMap<MonitorRef, RegionWatcher>,
 }
 
 /// Where the events of a region go.
 pub(crate) type RegionSink = Arc<dyn Fn(RegionEvent) + Send + Sync>;
+
+/// A monitor of a region.
+#[derive(Clone)]
+pub(crate) struct RegionWatcher {
+    /// The process that holds it, whose waiting messages its events must not overtake.
+    pub(crate) holder: LocalId,
+    pub(crate) sink: RegionSink,
+}
 
 /// A monitor on a process of another region.
 pub(crate) struct Held {
@@ -101,9 +109,10 @@ impl Ties {
     /// Notes a link between one of ours and one of theirs. False when there are too many already.
     pub(crate) fn add_link(&self, local: LocalId, theirs: RegionPid) -> bool {
         self.with(theirs.region(), |ties| {
-            let room = ties.links.len() < MAX_TIES;
+            let link = (local, theirs);
+            let room = ties.links.len() < MAX_TIES || ties.links.contains(&link);
             if room {
-                ties.links.insert((local, theirs));
+                ties.links.insert(link);
             }
             room
         })
@@ -113,20 +122,25 @@ impl Ties {
         self.with(theirs.region(), |ties| ties.links.remove(&(local, theirs)));
     }
 
-    pub(crate) fn watch_region(&self, region: RegionId, monitor: MonitorRef, sink: RegionSink) {
-        self.with(region, |ties| ties.region_watchers.insert(monitor, sink));
+    pub(crate) fn watch_region(
+        &self,
+        region: RegionId,
+        monitor: MonitorRef,
+        watcher: RegionWatcher,
+    ) {
+        self.with(region, |ties| ties.region_watchers.insert(monitor, watcher));
     }
 
     pub(crate) fn unwatch_region(&self, region: RegionId, monitor: MonitorRef) -> bool {
         self.with(region, |ties| ties.region_watchers.remove(&monitor).is_some())
     }
 
-    pub(crate) fn region_watchers(&self, region: RegionId) -> Vec<(MonitorRef, RegionSink)> {
+    pub(crate) fn region_watchers(&self, region: RegionId) -> Vec<(MonitorRef, RegionWatcher)> {
         let regions = self.lock();
         regions.get(&region).map_or_else(Vec::new, |ties| {
             ties.region_watchers
                 .iter()
-                .map(|(monitor, sink)| (*monitor, Arc::clone(sink)))
+                .map(|(monitor, watcher)| (*monitor, watcher.clone()))
                 .collect()
         })
     }

@@ -14,7 +14,7 @@ use crate::{
     outbound::Outbound,
     region_event::{RegionChange, RegionEvent},
     signal::Signal,
-    ties::{Held, Loose, RegionSink},
+    ties::{Held, Loose, RegionSink, RegionWatcher},
 };
 
 /// An exit signal on its way to a process of this node.
@@ -131,10 +131,16 @@ impl Node {
         was_set
     }
 
-    /// Calls `sink` with every change of a region until [`unwatch_region`](Self::unwatch_region).
-    pub(crate) fn watch_region(&self, region: RegionId, sink: RegionSink) -> MonitorRef {
+    /// Calls `sink` with every change of a region until [`unwatch_region`](Self::unwatch_region),
+    /// behind what waits for room in the holder's mailbox.
+    pub(crate) fn watch_region(
+        &self,
+        holder: LocalId,
+        region: RegionId,
+        sink: RegionSink,
+    ) -> MonitorRef {
         let monitor = self.inner().next_monitor();
-        self.inner().ties.watch_region(region, monitor, sink);
+        self.inner().ties.watch_region(region, monitor, RegionWatcher { holder, sink });
         if region != self.region() {
             self.queue(Outbound::Run(Box::new(move |core: &mut Core| core.keep_watch(region))));
         }
@@ -179,16 +185,24 @@ impl Node {
         let Some(process) = inner.processes.get(me) else {
             return;
         };
-        if pid == other || process.write(|books| books.links.insert(other)) != Some(true) {
+        if pid == other {
             return;
         }
+        let Some(is_new) = process.write(|books| books.links.insert(other)) else {
+            return;
+        };
         if other.region() != inner.region {
+            // Told again even when it is not new here: the other side's view may be that of an unlink
+            // which crossed a link on the way.
             if inner.ties.add_link(me, other) {
                 self.signal(other.region(), &Signal::Link { from: pid, to: other });
             } else {
                 let reason = ExitReason::Custom("too many links to one region".to_owned());
                 self.exit_signal(me, other, reason, ExitKind::Link);
             }
+            return;
+        }
+        if !is_new {
             return;
         }
         let entered = inner
@@ -394,9 +408,9 @@ impl Node {
     /// What the monitors of a region are to be told.
     pub(crate) fn region_notices(&self, region: RegionId, change: RegionChange) -> Vec<Notice> {
         let watchers = self.inner().ties.region_watchers(region);
-        let notice = |(monitor, sink): (MonitorRef, RegionSink)| Notice {
-            holder: None,
-            tell: Box::new(move || sink(RegionEvent { monitor, region, change })),
+        let notice = |(monitor, watcher): (MonitorRef, RegionWatcher)| Notice {
+            holder: Some(watcher.holder),
+            tell: Box::new(move || (watcher.sink)(RegionEvent { monitor, region, change })),
         };
         watchers.into_iter().map(notice).collect()
     }
