@@ -10,8 +10,8 @@ use std::{
 
 use actix::{Actor, Handler};
 use fedist_actors::{
-    Context, Down, Exit, ExitReason, LocalAddr, Message, MonitorRef, Node, PidSend, RegionChange,
-    RegionEvent,
+    AskError, Context, Down, Exit, ExitReason, LocalAddr, Message, MonitorRef, Node, PidSend,
+    RegionChange, RegionEvent,
 };
 use fedist_registry::{LocalId, RegionPid};
 use fedist_transport::memory::MemoryNet;
@@ -338,8 +338,11 @@ impl Proc {
 
 /// Waits until everything that `from`'s node has sent to `to` has reached it.
 pub(crate) async fn reach(from: &Proc, to: &Proc) {
-    // An error is an answer as well: the process has ended.
-    let _ = to.pid.send(&from.node, Sync).await;
+    match to.pid.send(&from.node, Sync).deadline(Duration::from_secs(20)).await {
+        // That it has ended is an answer as well.
+        Ok(_) | Err(AskError::NoActor(_) | AskError::NoReply(_)) => {}
+        Err(error) => panic!("{} does not answer: {error}", to.pid),
+    }
 }
 
 /// Waits until everything that the two have sent each other has reached them, and what that set off.

@@ -20,7 +20,6 @@ fn every_verb_has_the_same_outcome_at_every_distance() {
         let mut wrong = Vec::new();
         for verb in TABLE {
             for hops in [0, 1, 3] {
-                println!("{} at {hops} hops", verb.name);
                 wrong.extend(check(verb, &nodes[0], &nodes[hops]).await.err());
             }
         }

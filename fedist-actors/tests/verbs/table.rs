@@ -1,6 +1,6 @@
 //! The table: each verb, what it does between two nodes, and the one outcome it must have.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Instant};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 use fedist_actors::{
@@ -82,11 +82,13 @@ table! {
 
 /// Runs one line and says what is wrong, if anything is.
 pub(crate) async fn check(verb: &Verb, near: &Node, far: &Node) -> Result<(), String> {
+    let started = Instant::now();
     let outcome = within(verb.name, (verb.act)(near, far)).await;
+    let (from, to) = (near.region(), far.region());
+    println!("{} from {from} to {to} took {} ms", verb.name, started.elapsed().as_millis());
     if outcome == verb.outcome {
         return Ok(());
     }
-    let (from, to) = (near.region(), far.region());
     Err(format!("{} from {from} to {to}: {outcome}, not {}", verb.name, verb.outcome))
 }
 
@@ -206,8 +208,7 @@ async fn send_to_one_that_is_killed(near: &Node, far: &Node) -> String {
 
 /// Waits until what `near` has sent to `to`'s node before has arrived there.
 async fn far_knows(near: &Node, to: &Proc) {
-    let other = Proc::new(&to.node);
-    let _ = other.pid.send(near, Sync).await;
+    reach(&Proc::new(near), &Proc::new(&to.node)).await;
 }
 
 async fn do_send_to_nobody(near: &Node, far: &Node) -> String {
@@ -327,7 +328,7 @@ async fn monitor_nobody(near: &Node, far: &Node) -> String {
 async fn monitor_in_plain_code(near: &Node, far: &Node) -> String {
     let b = Proc::new(far);
     let monitor = near.monitor(b.pid);
-    let _ = b.pid.send(near, Sync).await;
+    reach(&Proc::new(near), &b).await;
     b.exit(ExitReason::Shutdown);
     debug(monitor.await.reason)
 }

@@ -64,7 +64,6 @@ fn every_verb_in_a_storm(seed: u64) {
             let mut wrong = Vec::new();
             for verb in TABLE {
                 for far in [near, next, across] {
-                    println!("{} from {} to {}", verb.name, near.region(), far.region());
                     wrong.extend(check(verb, near, far).await.err());
                 }
             }
