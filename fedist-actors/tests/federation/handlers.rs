@@ -204,7 +204,11 @@ fn two_actors_that_ask_each_other_with_full_mailboxes_end_at_a_deadline_and_go_o
             )),
             "{answers:?}"
         );
-        assert_eq!(pids[1].send(&nodes[0], Cross(pids[0], 1)).await, Ok(Ok(())));
+        // What the deadlines gave up may still stand in the mailboxes.
+        eventually("both go on", || async {
+            pids[1].send(&nodes[0], Cross(pids[0], 1)).await == Ok(Ok(()))
+        })
+        .await;
         stop(&nodes).await;
     });
 }
