@@ -191,6 +191,77 @@ fn publishes_survive_loss_and_the_death_of_a_relay() {
 }
 
 #[test]
+fn flapping_links_and_crashing_hubs_lose_nothing_and_leave_all_regions_agreed() {
+    run(async {
+        let net = MemoryNet::new(78);
+        let nodes = diamond(&net).await;
+        let mut random = fastrand::Rng::with_seed(78);
+        let pids: Vec<_> = nodes.iter().flat_map(|node| members(node, "g", 1)).collect();
+        known(&nodes, "g", 5).await;
+        let links = [(1, 2), (1, 3), (2, 4), (3, 4), (2, 5), (3, 5)];
+        let mut cut = None;
+        let mut churning: Vec<(usize, RegionPid)> = Vec::new();
+        const ROUNDS: u64 = 120;
+        for round in 0..ROUNDS {
+            for (at, node) in nodes.iter().enumerate() {
+                let number = at as u64 * 1_000 + round;
+                node.groups().publish("g", Note(number)).await.unwrap();
+            }
+            let at = random.usize(..nodes.len());
+            if random.bool() {
+                churning.extend(members(&nodes[at], "churn", 1).into_iter().map(|pid| (at, pid)));
+            } else if !churning.is_empty() {
+                let (at, pid) = churning.swap_remove(random.usize(..churning.len()));
+                match random.bool() {
+                    true => nodes[at].kill(pid),
+                    false => assert!(nodes[at].groups().leave("churn", pid)),
+                }
+            }
+            if round % 12 == 0 {
+                // One link at a time, so that a way remains.
+                if let Some((a, b)) = cut.take() {
+                    net.heal(id(a), id(b));
+                }
+                let (a, b) = links[random.usize(..links.len())];
+                net.cut(id(a), id(b));
+                cut = Some((a, b));
+                nodes[random.usize(..nodes.len())].danger_crash_hub().await;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if let Some((a, b)) = cut {
+            net.heal(id(a), id(b));
+        }
+        for pid in &pids {
+            let node = nodes.iter().find(|node| node.region() == pid.region()).unwrap();
+            let expected = nodes.len() as u64 * ROUNDS;
+            eventually("everything has come", || async {
+                pid.send(node, Notes).await.is_ok_and(|notes| notes.len() as u64 >= expected)
+            })
+            .await;
+            let notes = pid.send(node, Notes).await.unwrap();
+            for source in 0..nodes.len() as u64 {
+                let from = notes.iter().copied().filter(|number| number / 1_000 == source);
+                assert!(from.eq((0..ROUNDS).map(|n| source * 1_000 + n)), "{source} to {pid}");
+            }
+        }
+        let mut living: Vec<_> = churning.iter().map(|(_, pid)| *pid).collect();
+        living.sort_unstable();
+        eventually("all regions know the living", || async {
+            nodes.iter().all(|node| {
+                let members = node.groups().members("churn");
+                members.iter().map(|member| member.pid).eq(living.iter().copied())
+            })
+        })
+        .await;
+        for node in &nodes {
+            assert_eq!(node.groups().counters().lost, 0);
+        }
+        stop(&nodes).await;
+    });
+}
+
+#[test]
 fn what_is_on_its_way_when_a_session_ends_is_counted_and_later_publishes_arrive() {
     run(async {
         let net = MemoryNet::new(74);
