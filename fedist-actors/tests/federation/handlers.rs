@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +44,8 @@ struct Consult(fedist_registry::RegionPid);
 #[derive(Default)]
 struct Patient {
     log: Log,
+    /// Whether a slow handler has begun.
+    begun: Arc<AtomicBool>,
     _dropped: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -54,6 +56,7 @@ impl Actor for Patient {
 #[async_handler(crate = "fedist_actors")]
 impl AsyncHandler<Slowly> for Patient {
     async fn handle(&mut self, Slowly { name, ms }: Slowly, _: &mut Context<Self>) -> usize {
+        self.begun.store(true, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(ms)).await;
         self.log.lock().unwrap().push(name);
         self.log.lock().unwrap().len()
@@ -98,7 +101,7 @@ fn the_next_message_waits_for_an_asynchronous_handler_near_and_far() {
         let nodes = chain(&net, 2).await;
         for home in [0, 1] {
             let log = Log::default();
-            let patient = Patient { log: Arc::clone(&log), _dropped: None };
+            let patient = Patient { log: Arc::clone(&log), ..Patient::default() };
             let addr = nodes[home].spawn(patient).unwrap();
             let export = nodes[home].export(&addr).handles::<Slowly>().handles::<Quickly>();
             let pid = export.publish().unwrap();
@@ -139,7 +142,7 @@ fn a_kill_ends_an_actor_at_the_await_of_its_handler() {
         let net = MemoryNet::new(303);
         let nodes = chain(&net, 1).await;
         let (gone, dropped) = tokio::sync::oneshot::channel();
-        let patient = Patient { log: Log::default(), _dropped: Some(gone) };
+        let patient = Patient { _dropped: Some(gone), ..Patient::default() };
         let addr = nodes[0].spawn(patient).unwrap();
         let monitor = nodes[0].monitor(addr.pid());
         let asked = addr.send(slowly("never", 3_600_000));
@@ -388,10 +391,13 @@ fn a_full_mailbox_gives_the_message_back_near_and_holds_a_waiting_sender() {
                 drop(mailbox);
             })
             .unwrap();
-        let actor = node.spawn(Patient::default()).unwrap();
+        let begun = Arc::new(AtomicBool::new(false));
+        let patient = Patient { begun: Arc::clone(&begun), ..Patient::default() };
+        let actor = node.spawn(patient).unwrap();
         let pid = node.export(&actor).handles::<Slowly>().handles::<Quickly>().publish().unwrap();
         let handle = pid.send(&node, slowly("long", 3_600_000)).into_future();
         let handle = tokio::spawn(handle);
+        eventually("the slow handler runs", || async { begun.load(Ordering::SeqCst) }).await;
         let mut accepted = 0;
         // Every way to send shares the one bound.
         let addr: RegionAddr<Patient> = node.address(pid);
