@@ -34,6 +34,8 @@ mod dead_letter;
 mod exit;
 mod monitor;
 mod region_event;
+#[allow(dead_code)]
+mod supervision;
 mod supervisor;
 mod ties;
 mod undelivered;
