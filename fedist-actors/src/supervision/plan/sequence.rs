@@ -11,20 +11,21 @@ impl Plan {
         if self.starting == 0 {
             self.early.clear();
         }
-        if self.ending.is_some() {
-            self.advance_end(now);
-            return;
-        }
-        while let Some(round) = self.round {
+        while self.ending.is_none()
+            && let Some(round) = self.round
+        {
             let goes_on = match round.phase {
                 Phase::Stopping => self.stop_next(now, round),
                 Phase::Backoff if now < round.until => false,
                 Phase::Backoff => self.enter(Phase::Starting),
                 Phase::Starting => self.start_next(now, round),
             };
-            if !goes_on || self.ending.is_some() {
-                return;
+            if !goes_on {
+                break;
             }
+        }
+        if self.ending.is_some() {
+            self.advance_end(now);
         }
     }
 

@@ -110,7 +110,7 @@ impl Model {
                         self.alive.values().all(|life| life.key != key),
                         "a start of {key:?}, which is alive"
                     );
-                    if self.is_ordered() {
+                    if self.is_ordered() && self.asked.is_empty() {
                         // A start never overtakes a stop of the same round.
                         let later = self.alive.values().any(|life| life.key > key && life.told);
                         assert!(!later, "{key:?} starts before a later one has ended");
@@ -134,7 +134,8 @@ impl Model {
                     let at = self.asked.iter().position(|known| *known == token);
                     self.asked.swap_remove(at.expect("one answer to each order"));
                 }
-                Action::Ready => {}
+                // What ended during the first start is judged, and counted, now.
+                Action::Ready => self.failures.fill(self.now),
                 Action::Finish(outcome) => {
                     assert!(self.alive.is_empty(), "children outlive their supervisor");
                     assert!(self.pending.is_empty(), "a start outlives its supervisor");

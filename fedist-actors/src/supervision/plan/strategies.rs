@@ -75,6 +75,20 @@ fn a_child_that_ends_while_others_still_start_is_restarted_after_the_start() {
     assert_eq!(world.alive(), ["a", "b"]);
 }
 
+// supervisor(3), Restart Intensity and Period: also when the start has only just been done.
+#[test]
+fn more_ends_during_the_start_than_the_intensity_allows_end_the_supervisor_after_it() {
+    let set = Flags { max_restarts: 1, ..flags(OneForOne) };
+    let mut world = World::new(set, ["a", "b", "c"].map(worker).into());
+    world.slow("c");
+    world.start();
+    world.crash("a");
+    world.crash("b");
+    world.log();
+    world.let_start("c");
+    assert_eq!(world.log(), "start a, stop c, stop a, end");
+}
+
 // ---- strategies --------------------------------------------------------------------------------
 
 // supervisor(3), Restart Strategies.
