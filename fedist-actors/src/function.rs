@@ -95,6 +95,20 @@ impl Node {
         F: FnOnce(Mailbox<M>) -> R + Send + 'static,
         R: Future<Output = ()> + 'static,
     {
+        self.spawn_fn_tied(run, |_, _| ())
+    }
+
+    /// Starts a function; `tie` links or watches it before it runs.
+    pub(crate) fn spawn_fn_tied<M, F, R>(
+        &self,
+        run: F,
+        tie: impl FnOnce(&Node, RegionPid),
+    ) -> Result<FnAddr<M>, SpawnError>
+    where
+        M: Message<Result: Send> + Send + 'static,
+        F: FnOnce(Mailbox<M>) -> R + Send + 'static,
+        R: Future<Output = ()> + 'static,
+    {
         let inner = self.inner();
         let local = self.next_local()?;
         if inner.stopped.load(Ordering::Acquire) {
@@ -106,6 +120,7 @@ impl Node {
         let pid = RegionPid::new(inner.region, local);
         let cell = inner.processes.insert(Process::new(pid, body));
         let addr = FnAddr { node: self.clone(), cell: Arc::clone(&cell) };
+        tie(self, pid);
         let (node, process) = (self.clone(), Arc::clone(&cell));
         let start = move || {
             let mailbox = Mailbox { node: node.clone(), cell, items };

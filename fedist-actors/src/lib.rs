@@ -34,9 +34,7 @@ mod dead_letter;
 mod exit;
 mod monitor;
 mod region_event;
-#[allow(dead_code)]
 mod supervision;
-mod supervisor;
 mod ties;
 mod undelivered;
 
@@ -73,9 +71,11 @@ pub use origin::Origin;
 pub use region_event::{RegionChange, RegionEvent};
 pub use send_error::{AskError, SendError};
 pub use status::{LinkStatus, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
-pub use supervisor::{
-    ChildSpec, ChildStatus, Restart, StartChildError, Supervisor, WhichChildren, child,
-    exported_child,
+pub use supervision::{
+    AutoShutdown, ChildCounts, ChildError, ChildKind, ChildRef, ChildSpec, ChildState, ChildStatus,
+    CountChildren, DeleteChild, Restart, RestartChild, Shutdown, StartChild, Strategy, Supervisor,
+    SupervisorError, TerminateChild, Tree, WhichChildren, child, child_fn, exported_child,
+    supervisor_child,
 };
 pub use task::{
     Call, CancelToken, Catalog, FactoryName, Listed, OnTimeout, RequestId, SettleError, Settled,

@@ -40,6 +40,7 @@ use crate::{
     process::{Process, ProcessFuture, ProcessTable, current_local},
     route::{Route, send_when_room},
     signal::Signal,
+    supervision::Supervisors,
     task::TaskBook,
     ties::Ties,
     timers::Timers,
@@ -74,6 +75,7 @@ pub(crate) struct NodeInner {
     pub(crate) names: Names,
     pub(crate) timers: Timers,
     pub(crate) paused: Paused,
+    pub(crate) supervisors: Supervisors,
     pub(crate) tasks: TaskBook,
     pub(crate) groups: GroupBook,
     /// Stable names of the message types that this node exports or has sent, by hash.
@@ -124,6 +126,10 @@ impl<A: Actor> LocalAddr<A> {
     /// The actor's pid. Nobody can send to it from other regions before it is exported.
     pub fn pid(&self) -> RegionPid {
         self.cell.pid
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The same actor as an address that can travel.

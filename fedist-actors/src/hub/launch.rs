@@ -16,8 +16,8 @@ use std::{
 use actix_rt::{Arbiter, System};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
-    IdAllocator, LinkCost, LinkState, LinkStateDb, LocalId, Micros, RegionPid, Registry,
-    RelayDelay, RouteTable, Store, VolatileBlocks, service,
+    IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, Registry, RelayDelay, RouteTable, Store,
+    VolatileBlocks,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -27,26 +27,18 @@ use fedist_transport::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{
-    Core, CoreRef, Hub, HubConfig,
-    asks::Asks,
-    links::Dial,
-    membership::{Propose, Registrar},
-};
+use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, links::Dial, services};
 use crate::{
-    ExitReason, Node, StartChildError, StartError,
+    Node, StartError,
     dead_letter::DeadLetters,
-    echo::{EchoRequest, EchoService},
-    groups::{GroupBook, GroupCopy, GroupService, GroupStream, GroupUpdate, Hello as GroupHello},
-    names::{AskAliasLease, NameService, Names, ReleaseAlias, Whereis, WhoHolds},
+    groups::GroupBook,
+    names::Names,
     node::{Clock, NodeInner, View},
     outbound::Gates,
     pause::Paused,
     process::ProcessTable,
-    task::{
-        AskCatalog, AskStanding, CancelTask, Offers, SpawnActor, StartTask, TaskBook, TaskDone,
-        TaskPrint, TaskService,
-    },
+    supervision::{Started, Supervisors},
+    task::{Offers, TaskBook},
     ties::Ties,
     timers::{self, Timers},
 };
@@ -72,8 +64,6 @@ pub(crate) struct Launch {
 
 /// Bytes that may wait between the node's senders and one region's session.
 const GATE_BYTES: usize = 8 << 20;
-/// Between the panic of a service and its next start.
-const RESTART_PAUSE: Duration = Duration::from_millis(10);
 /// How long a stopping node waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(1);
 /// How long a stopping node gives its links to carry the goodbyes.
@@ -87,6 +77,7 @@ impl Launch {
             .spawn(move || {
                 let system = System::new();
                 let end = system.block_on(self.run());
+                services::forget();
                 // With the system go the actors, and with them the last holders of the data directory.
                 drop(system);
                 end.tell();
@@ -108,8 +99,12 @@ impl Launch {
                 return End::failed(done, error);
             }
         };
-        let Running { node, core, fabric, mut live, stop, arbiters } = running;
+        let Running { node, core, fabric, services, mut live, stop, arbiters } = running;
+        // Nobody gets hold of the node before its hub is there to be told to stop.
+        let begun = services::wait(services).await;
         let outcome = tokio::select! {
+            biased;
+            Err(error) = std::future::ready(begun) => Err(error),
             outcome = &mut live, if wait => outcome.unwrap_or(Ok(())),
             () = std::future::ready(()), if !wait => Ok(()),
             () = tokio::time::sleep(timeout) => Err(StartError::JoinTimedOut {
@@ -198,6 +193,7 @@ impl Launch {
             ),
             timers: Timers::default(),
             paused: Paused::default(),
+            supervisors: Supervisors::default(),
             tasks: TaskBook::new(self.offers),
             groups: GroupBook::new(me, boot, self.max_message),
             types: dashmap::DashMap::new(),
@@ -262,7 +258,6 @@ impl Launch {
                 me: weak.clone(),
             })
         });
-        start_services(&node, &core)?;
         actix_rt::spawn(timers::run(node.clone()));
         {
             let mut core = core.borrow_mut();
@@ -277,15 +272,14 @@ impl Launch {
             core.update_own_state();
             core.publish_view();
         }
-        supervise_hub(
-            &node,
-            Hub {
-                core: Rc::clone(&core),
-                outbound: Rc::new(tokio::sync::Mutex::new(outbound_rx)),
-                answers: Rc::new(tokio::sync::Mutex::new(answers_rx)),
-            },
-        )?;
-        Ok(Running { node, core, fabric, live, stop, arbiters })
+        let hub = Hub {
+            core: Rc::clone(&core),
+            outbound: Rc::new(tokio::sync::Mutex::new(outbound_rx)),
+            answers: Rc::new(tokio::sync::Mutex::new(answers_rx)),
+        };
+        services::list(hub);
+        let services = services::start(&node)?;
+        Ok(Running { node, core, fabric, services, live, stop, arbiters })
     }
 
     /// Opens the data directory and the fabric.
@@ -366,122 +360,10 @@ struct Running {
     node: Node,
     core: CoreRef,
     fabric: Rc<Fabric>,
+    services: Started,
     live: oneshot::Receiver<Result<(), StartError>>,
     stop: Rc<Notify>,
     arbiters: Vec<Arbiter>,
-}
-
-/// The well-known services, each a supervised actor under its fixed local id.
-fn start_services(node: &Node, core: &CoreRef) -> Result<(), StartError> {
-    let registrar_core = Rc::clone(core);
-    let groups_core = Rc::clone(core);
-    let services: [(LocalId, StartService); 5] = [
-        (
-            service::REGISTRAR,
-            Rc::new(move |node| {
-                let core = Rc::clone(&registrar_core);
-                let addr = node.spawn_here_at(service::REGISTRAR, move |_| Registrar { core })?;
-                Ok(node.export(&addr).handles::<Propose>().publish()?)
-            }),
-        ),
-        (
-            service::NAMES,
-            Rc::new(|node| {
-                let own = node.clone();
-                let addr =
-                    node.spawn_here_at(service::NAMES, move |_| NameService { node: own })?;
-                let export = node.export(&addr).handles::<Whereis>().handles::<WhoHolds>();
-                Ok(export.handles::<AskAliasLease>().handles::<ReleaseAlias>().publish()?)
-            }),
-        ),
-        (
-            service::TASKS,
-            Rc::new(|node| {
-                let own = node.clone();
-                let addr =
-                    node.spawn_here_at(service::TASKS, move |_| TaskService { node: own })?;
-                let export = node.export(&addr).handles::<StartTask>().handles::<SpawnActor>();
-                let export = export.handles::<AskStanding>().handles::<AskCatalog>();
-                let export = export.handles::<CancelTask>().handles::<TaskPrint>();
-                Ok(export.handles::<TaskDone>().publish()?)
-            }),
-        ),
-        (
-            service::GROUPS,
-            Rc::new(move |node| {
-                let (own, core) = (node.clone(), Rc::clone(&groups_core));
-                let make = move |_: &mut _| GroupService::new(&own, core);
-                let addr = node.spawn_here_at(service::GROUPS, make)?;
-                let export = node.export(&addr).handles::<GroupHello>().handles::<GroupUpdate>();
-                Ok(export.handles::<GroupCopy>().handles::<GroupStream>().publish()?)
-            }),
-        ),
-        (
-            service::ECHO,
-            Rc::new(|node| {
-                let own = node.clone();
-                let addr = node.spawn_here_at(service::ECHO, move |_| EchoService { node: own })?;
-                Ok(node.export(&addr).handles::<EchoRequest>().publish()?)
-            }),
-        ),
-    ];
-    for (id, start) in services {
-        supervise_service(node, id, start)
-            .map_err(|error| StartError::Thread(format!("service {id} did not start: {error}")))?;
-    }
-    Ok(())
-}
-
-type StartService = Rc<dyn Fn(&Node) -> Result<RegionPid, StartChildError>>;
-
-/// Starts a service, and again under the same id when it panics.
-fn supervise_service(node: &Node, id: LocalId, start: StartService) -> Result<(), StartChildError> {
-    let pid = start(node)?;
-    let end = when_down(node, pid);
-    let node = node.clone();
-    actix_rt::spawn(async move {
-        if let Ok(ExitReason::Panicked(text)) = end.await {
-            tracing::error!(%id, panic = %text, "a service panicked and is started again");
-            tokio::time::sleep(RESTART_PAUSE).await;
-            if let Err(error) = supervise_service(&node, id, start) {
-                tracing::error!(%id, %error, "a service could not be started again");
-            }
-        }
-    });
-    Ok(())
-}
-
-/// Resolves with the reason for which `pid` ends.
-fn when_down(node: &Node, pid: RegionPid) -> oneshot::Receiver<ExitReason> {
-    let (ended, end) = oneshot::channel();
-    node.watch(
-        pid,
-        Box::new(move |down| {
-            let _ = ended.send(down.reason);
-        }),
-    );
-    end
-}
-
-/// Starts the hub, and again from the same core when it panics. Links and sessions live in the
-/// core and its relays, so they outlast it.
-fn supervise_hub(node: &Node, hub: Hub) -> Result<(), StartError> {
-    let (core, outbound, answers) =
-        (Rc::clone(&hub.core), Rc::clone(&hub.outbound), Rc::clone(&hub.answers));
-    let spawned = node
-        .spawn_here_at(service::HUB, move |_| hub)
-        .map_err(|error| StartError::Thread(format!("the hub did not start: {error}")))?;
-    let end = when_down(node, spawned.pid());
-    let node = node.clone();
-    actix_rt::spawn(async move {
-        if let Ok(ExitReason::Panicked(text)) = end.await {
-            tracing::error!(panic = %text, "the hub panicked and is started again");
-            core.borrow_mut().count("hub_restarts");
-            tokio::time::sleep(RESTART_PAUSE).await;
-            let _ = supervise_hub(&node, Hub { core, outbound, answers });
-        }
-    });
-    Ok(())
 }
 
 async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {

@@ -17,7 +17,7 @@ use super::{
     control::{Control, Hello, STATES_PER_FRAME},
     frames::hop_header,
     membership::ID_CONFLICT,
-    relay::{Crash, Relay},
+    relay::{Crash, RELAYS, Relay},
 };
 use crate::{LocalAddr, outbound::Outbound};
 
@@ -210,6 +210,8 @@ impl Core {
                     })));
                 };
                 self.node.watch(relay.pid(), Box::new(ended));
+                let name = format!("relay to {peer}");
+                self.node.inner().supervisors.adopt(RELAYS, name, relay.pid());
                 if let Some(port) = self.greeting.get_mut(&serial) {
                     port.relay = Some(relay);
                 }
@@ -623,7 +625,7 @@ impl Core {
 }
 
 /// Links that a node holds at most, both directions together.
-const MAX_LINKS: usize = 64;
+pub(super) const MAX_LINKS: usize = 64;
 /// A fresh link is probed often for this long, so that its cost is known soon.
 const SETTLING: Micros = Micros::from_millis(1_500);
 const SETTLING_PROBE: Micros = Micros::from_millis(150);

@@ -16,6 +16,7 @@ mod membership;
 mod outgoing;
 mod relay;
 mod report;
+mod services;
 
 use std::{
     cell::RefCell,

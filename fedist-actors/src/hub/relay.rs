@@ -19,6 +19,9 @@ pub(crate) struct Relay {
     pub(super) halves: Option<(LinkWriter, LinkRx)>,
 }
 
+/// The supervisor below which relays hang.
+pub(super) const RELAYS: &str = "relays";
+
 /// Fault injection: makes the relay panic in its handler.
 pub(crate) struct Crash;
 

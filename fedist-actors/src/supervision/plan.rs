@@ -55,6 +55,8 @@ pub(crate) enum Action {
     Stop(RegionPid),
     /// Kill.
     Kill(RegionPid),
+    /// The start that is under way is not wanted any more. It still has to be answered.
+    Abandon(ChildKey),
     /// The spec is gone; its factory can go.
     Forget(ChildKey),
     /// Answer an order: the pid of a child that was started, nothing for one that was ended.
@@ -339,11 +341,6 @@ impl Plan {
 
     pub(crate) fn strategy(&self) -> Strategy {
         self.flags.strategy
-    }
-
-    /// Every child that is alive, the last one first.
-    pub(crate) fn alive(&self) -> Vec<RegionPid> {
-        self.children.values().rev().filter_map(|child| child.state.pid()).collect()
     }
 
     pub(crate) fn name(&self, key: ChildKey) -> String {

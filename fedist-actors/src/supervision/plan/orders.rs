@@ -1,6 +1,6 @@
 //! What a supervisor can be told to do with single children.
 
-use fedist_registry::Micros;
+use fedist_registry::{Micros, RegionPid};
 
 use super::{Action, Child, ChildKey, Plan, State, Token};
 use crate::supervision::{
@@ -82,7 +82,8 @@ impl Plan {
         child.terminators.push(token);
         match child.state {
             State::Running { .. } => self.begin_stop(now, key),
-            State::Starting | State::Stopping { .. } => {}
+            State::Starting => self.actions.push_back(Action::Abandon(key)),
+            State::Stopping { .. } => {}
             State::Down | State::Waiting { .. } => {
                 self.deferred.retain(|(deferred, _)| *deferred != key);
                 if let Some(token) = child.asked.take() {
@@ -121,8 +122,23 @@ impl Plan {
         Ok(())
     }
 
+    /// Takes in a process that runs already, as a child that is not restarted.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Micros,
+        rules: ChildRules,
+        pid: RegionPid,
+    ) -> Result<ChildKey, ChildError> {
+        let key = self.add_child(ChildRules { restart: Restart::Temporary, ..rules })?;
+        self.set(key, State::Running { pid, since: now });
+        if let Some(child) = self.children.get_mut(&key) {
+            child.lives = 1;
+        }
+        Ok(key)
+    }
+
     fn start_in_turn(&mut self, now: Micros, key: ChildKey) {
-        if self.begun && !self.round.is_some_and(|round| key >= round.from) {
+        if self.begun && self.round.is_none_or(|round| key < round.from) {
             self.begin_start(key);
         }
         self.advance(now);

@@ -148,7 +148,8 @@ impl Plan {
                         self.actions.push_back(Action::Reply(token, Err(ChildError::Stopping)));
                     }
                 }
-                State::Starting | State::Stopping { .. } => {}
+                State::Starting => self.actions.push_back(Action::Abandon(*key)),
+                State::Stopping { .. } => {}
             }
         }
         for key in waiting {

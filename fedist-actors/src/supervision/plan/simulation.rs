@@ -126,6 +126,7 @@ impl Model {
                     self.alive.remove(&pid).expect("only the living are killed");
                     self.plan.handle_exited(self.now, pid, &ExitReason::Killed);
                 }
+                Action::Abandon(_) => {}
                 Action::Forget(key) => {
                     assert!(self.names.remove(&key).is_some(), "forgotten twice");
                     assert!(self.alive.values().all(|life| life.key != key));

@@ -289,6 +289,7 @@ impl World {
                     self.log.push(format!("kill {name}"));
                     self.end(pid, ExitReason::Killed);
                 }
+                Action::Abandon(_) => {}
                 Action::Forget(key) => {
                     self.names.remove(&key);
                 }
