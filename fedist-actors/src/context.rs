@@ -102,6 +102,21 @@ impl<A: Actor> Process<ActorBody<A>> {
         Ok(())
     }
 
+    /// Resolves when `started` of the actor has returned, and what it waits for in there is done; with
+    /// an error when it ends before.
+    pub(crate) fn when_started(&self) -> oneshot::Receiver<()>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let (started, when) = oneshot::channel();
+        let pack = |started| Envelope::with_proxy(Box::new(StartedEnvelope(Some(started))));
+        // At the bound of such messages the actor has started long ago.
+        if let Err(started) = self.push_urgent(started, pack) {
+            let _ = started.send(());
+        }
+        when
+    }
+
     fn pop_urgent(&self) -> Option<Envelope<A>> {
         let mut urgent = self.body.urgent();
         let next = urgent.pop_front();
@@ -388,6 +403,17 @@ where
             return Envelope::with_proxy(Box::new(DownEnvelope { monitor, envelope }));
         }
         Envelope::new(message, reply)
+    }
+}
+
+/// Says when an actor has started: when it handles this, before any message.
+struct StartedEnvelope(Option<oneshot::Sender<()>>);
+
+impl<A: Actor<Context = Context<A>>> EnvelopeProxy<A> for StartedEnvelope {
+    fn handle(&mut self, _: &mut A, _: &mut Context<A>) {
+        if let Some(started) = self.0.take() {
+            let _ = started.send(());
+        }
     }
 }
 

@@ -132,6 +132,14 @@ impl<A: Actor> LocalAddr<A> {
         &self.node
     }
 
+    /// Resolves when the actor has started; see [`Process::when_started`].
+    pub(crate) fn when_started(&self) -> oneshot::Receiver<()>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        self.cell.when_started()
+    }
+
     /// The same actor as an address that can travel.
     pub fn region_addr(&self) -> RegionAddr<A> {
         RegionAddr::new(&self.node, self.pid())

@@ -1,10 +1,11 @@
 //! Supervision: children that are built from factories, and built again when they end.
 //!
-//! `plan` decides, `supervisor` acts; `rules` and `spec` say what a child is, `orders` what can be
+//! `plan` decides, `supervisor` acts; `rules`, `spec` and `place` say what a child is, `orders` what can be
 //! asked of a supervisor, `tree` what a node shows of them all.
 
 mod orders;
 mod pace;
+mod place;
 mod plan;
 mod rules;
 mod spec;
@@ -14,6 +15,7 @@ mod tree;
 pub use orders::{
     CountChildren, DeleteChild, RestartChild, StartChild, TerminateChild, WhichChildren,
 };
+pub use place::{Place, RemoteChild, remote_child};
 pub use rules::{
     AutoShutdown, ChildCounts, ChildError, ChildKind, ChildRef, ChildState, ChildStatus, Restart,
     Shutdown, Strategy,

@@ -102,8 +102,8 @@ impl LocalAddr<Supervisor> {
     ///
     /// # Cancel safety
     /// The order stands once it was sent; only its answer is lost.
-    pub async fn start_child(&self, spec: ChildSpec) -> Result<RegionPid, ChildError> {
-        self.send(StartChild(spec)).await.unwrap_or(Err(ChildError::Stopping))
+    pub async fn start_child(&self, spec: impl Into<ChildSpec>) -> Result<RegionPid, ChildError> {
+        self.send(StartChild(spec.into())).await.unwrap_or(Err(ChildError::Stopping))
     }
 
     /// Ends a child by its shutdown rule, and returns when it is gone. Its spec stays, unless it is

@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use actix::Actor;
 use fedist_registry::RegionPid;
 use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
 
 use super::{
     rules::{ChildRules, Restart, Shutdown},
@@ -44,6 +45,8 @@ pub(super) enum Start {
 pub(super) enum NotStarted {
     /// The child's fault.
     Failed(String),
+    /// No place for it can be reached at present.
+    NoPlace(String),
 }
 
 /// Who asks for a child, and how the supervisor learns of its end.
@@ -74,14 +77,17 @@ impl Birth {
 }
 
 /// A child that is made by `factory` each time it is started, so that no state survives a crash
-/// unless the factory hands it on. A panic of the factory is a start that failed.
+/// unless the factory hands it on.
+///
+/// Its start is done when its `started` has returned, and whatever that waits for
+/// (`AsyncContext::wait`) is done. A panic there or in the factory is a start that failed.
 pub fn child<A, F>(name: impl Into<String>, mut factory: F) -> ChildSpec
 where
     A: Actor<Context = Context<A>> + Send,
     F: FnMut() -> A + Send + 'static,
 {
     ChildSpec::new(ChildRules::worker(name), move |birth| {
-        Start::Done(birth.spawn(factory()).map(|addr| addr.pid()))
+        started(birth.spawn(factory()).map(|addr| (addr.pid(), addr.when_started())))
     })
 }
 
@@ -93,14 +99,30 @@ where
     E: FnMut(Export<A>) -> Export<A> + Send + 'static,
 {
     ChildSpec::new(ChildRules::worker(name), move |birth| {
-        let published = birth.spawn(factory()).and_then(|addr| {
-            export(birth.node.export(&addr)).publish().map_err(|error| {
-                birth.node.shut_down(addr.pid());
-                error.to_string()
-            })
-        });
-        Start::Done(published)
+        started(birth.spawn(factory()).and_then(|addr| {
+            match export(birth.node.export(&addr)).publish() {
+                Ok(pid) => Ok((pid, addr.when_started())),
+                Err(error) => {
+                    birth.node.shut_down(addr.pid());
+                    Err(error.to_string())
+                }
+            }
+        }))
     })
+}
+
+/// The start of an actor that has been spawned, or why it has not.
+fn started(spawned: Result<(RegionPid, oneshot::Receiver<()>), String>) -> Start {
+    match spawned {
+        Err(error) => Start::Done(Err(error)),
+        Ok((pid, when)) => {
+            let outcome = async move {
+                let ended = |_| NotStarted::Failed("it ended while it started".to_owned());
+                when.await.map(|()| pid).map_err(ended)
+            };
+            Start::Later { pid: Some(pid), outcome: Box::pin(outcome) }
+        }
+    }
 }
 
 /// Plain async code as a child, with a mailbox for `M` ([`Node::spawn_fn`]). When the future is

@@ -64,6 +64,8 @@ pub struct Supervisor {
     parent: Option<RegionPid>,
     plan: Arc<Mutex<Plan>>,
     starters: HashMap<ChildKey, Starter>,
+    /// Whether children were put by a factory, so that only links tell of their ends.
+    has_placed: bool,
     /// What to end when a start is not wanted any more.
     under_way: HashMap<ChildKey, RegionPid>,
     answers: HashMap<Token, Answer>,
@@ -108,6 +110,7 @@ impl Supervisor {
             exported: false,
             parent: None,
             starters: HashMap::new(),
+            has_placed: false,
             under_way: HashMap::new(),
             answers: HashMap::new(),
             next_token: 0,
@@ -184,8 +187,8 @@ impl Supervisor {
     }
 
     /// Adds a child. Children start in the order in which they were added.
-    pub fn child(mut self, spec: ChildSpec) -> Self {
-        self.specs.push(spec);
+    pub fn child(mut self, spec: impl Into<ChildSpec>) -> Self {
+        self.specs.push(spec.into());
         self
     }
 
@@ -385,8 +388,11 @@ impl Supervisor {
                 self.start_ended(key, outcome.map_err(NotStarted::Failed), ctx);
             }
             Start::Later { pid, outcome } => {
-                if let Some(pid) = pid {
-                    self.under_way.insert(key, pid);
+                match pid {
+                    Some(pid) => {
+                        self.under_way.insert(key, pid);
+                    }
+                    None => self.has_placed = true,
                 }
                 ctx.spawn(outcome.into_actor(self).map(move |outcome, supervisor, ctx| {
                     supervisor.under_way.remove(&key);
@@ -410,6 +416,10 @@ impl Supervisor {
             Err(NotStarted::Failed(error)) => {
                 tracing::warn!(supervisor = %ctx.pid(), child = %plan.name(key), %error, "a child did not start");
                 plan.handle_start_failed(now, key, error);
+            }
+            Err(NotStarted::NoPlace(error)) => {
+                tracing::debug!(supervisor = %ctx.pid(), child = %plan.name(key), %error, "no place for a child");
+                plan.handle_no_place(now, key, &error);
             }
         }
     }
@@ -530,12 +540,14 @@ impl Handler<Exit> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, exit: Exit, ctx: &mut Context<Self>) {
-        // Of children the monitors tell; strangers are not obeyed.
+        let now = self.now(ctx);
         if Some(exit.from) == self.parent {
-            let now = self.now(ctx);
             self.plan().handle_stop(now, exit.reason);
-            self.act(ctx);
+        } else if self.has_placed {
+            self.plan().handle_exited(now, exit.from, &exit.reason);
         }
+        // Of all other children the monitors tell, and strangers are not obeyed.
+        self.act(ctx);
     }
 }
 
