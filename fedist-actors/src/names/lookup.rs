@@ -2,8 +2,6 @@
 //!
 //! Lookups of one path share one question. What is sent to a name while the question is under way
 //! waits behind it, in order, so that the first message to a name does not overtake the second.
-//! An answer that says "found" serves all who wait; one that does not, only those who waited when the
-//! question was sent: for the others the name may have been registered since, so it is asked anew.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -130,7 +128,6 @@ pub(crate) enum Resolved<T> {
 }
 
 /// Where an answer about a path comes from.
-#[derive(Clone)]
 enum Owner {
     Here(Result<RegionPid, LookupError>),
     Region(RegionId, String),
@@ -231,7 +228,10 @@ impl Node {
         lookups.pending.entry(key.clone()).or_default().push_back(waiter);
         drop(lookups);
         if !asked {
-            Question { node: self.clone(), key, owner, asked_for: 0, outcome: None }.queue();
+            let question = Question { node: self.clone(), key, outcome: None };
+            self.queue(Outbound::Run(Box::new(move |_| {
+                actix_rt::spawn(question.ask(owner));
+            })));
         }
         Resolved::Waiting
     }
@@ -347,60 +347,34 @@ impl Node {
 struct Question {
     node: Node,
     key: String,
-    owner: Owner,
-    /// How many waited when it was sent.
-    asked_for: usize,
     outcome: Option<Result<RegionPid, LookupError>>,
 }
 
 impl Question {
-    /// Has it asked on the hub's thread.
-    fn queue(self) {
-        let node = self.node.clone();
-        node.queue(Outbound::Run(Box::new(move |_| {
-            actix_rt::spawn(self.ask());
-        })));
-    }
-
-    async fn ask(mut self) {
-        self.asked_for = {
-            let lookups = self.node.inner().names.lookups();
-            lookups.pending.get(&self.key).map_or(0, VecDeque::len)
-        };
-        let answer = self.node.ask_owner(self.owner.clone()).await;
+    async fn ask(mut self, owner: Owner) {
+        let answer = self.node.ask_owner(owner).await;
         if let Ok((pid, lifetime)) = &answer {
             self.node.keep_found(&self.key, *pid, *lifetime);
         }
         self.outcome = Some(answer.map(|(pid, _)| pid));
     }
-
-    /// The next one who goes on with `outcome`; `None` when all have, or the rest is to be asked for.
-    fn next_waiter(&mut self, serves_all: bool) -> Option<Waiter> {
-        let mut lookups = self.node.inner().names.lookups();
-        let waiters = lookups.pending.get_mut(&self.key)?;
-        if waiters.is_empty() {
-            // The entry goes after the last waiter has gone on, so that nothing overtakes it.
-            lookups.pending.remove(&self.key);
-            return None;
-        }
-        if self.asked_for == 0 && !serves_all {
-            let (node, key, owner) = (self.node.clone(), self.key.clone(), self.owner.clone());
-            drop(lookups);
-            Question { node, key, owner, asked_for: 0, outcome: None }.queue();
-            return None;
-        }
-        let waiter = waiters.pop_front()?;
-        lookups.waiting -= 1;
-        self.asked_for = self.asked_for.saturating_sub(1);
-        Some(waiter)
-    }
 }
 
 impl Drop for Question {
     fn drop(&mut self) {
-        let answered = self.outcome.is_some();
         let outcome = self.outcome.take().unwrap_or_else(|| Err(self.node.lookup_stopped()));
-        while let Some(waiter) = self.next_waiter(outcome.is_ok() || !answered) {
+        loop {
+            let waiter = {
+                let mut lookups = self.node.inner().names.lookups();
+                let next = lookups.pending.get_mut(&self.key).and_then(VecDeque::pop_front);
+                // The entry goes after the last waiter has gone on, so that nothing overtakes it.
+                let Some(waiter) = next else {
+                    lookups.pending.remove(&self.key);
+                    return;
+                };
+                lookups.waiting -= 1;
+                waiter
+            };
             let current = waiter.pid.map(|pid| Current { node: self.node.clone(), pid });
             with_current(current, || (waiter.resume)(&self.node, &outcome));
         }
