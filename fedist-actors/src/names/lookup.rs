@@ -1,9 +1,12 @@
 //! From a path to a pid: own names from memory, others from the cache or by asking their owner.
 //!
-//! Lookups of one path share one question. What is sent to a name while the question is under way
+//! Lookups of one path share one question, as far as it has a good answer. What is sent to a name while the question is under way
 //! waits behind it, in order, so that the first message to a name does not overtake the second.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use actix::Actor;
 use fedist_registry::{Micros, RegionId, RegionPid, service};
@@ -128,6 +131,7 @@ pub(crate) enum Resolved<T> {
 }
 
 /// Where an answer about a path comes from.
+#[derive(Clone)]
 enum Owner {
     Here(Result<RegionPid, LookupError>),
     Region(RegionId, String),
@@ -228,7 +232,7 @@ impl Node {
         lookups.pending.entry(key.clone()).or_default().push_back(waiter);
         drop(lookups);
         if !asked {
-            let question = Question { node: self.clone(), key, outcome: None };
+            let question = Question { node: self.clone(), key };
             self.queue(Outbound::Run(Box::new(move |_| {
                 actix_rt::spawn(question.ask(owner));
             })));
@@ -314,8 +318,8 @@ impl Node {
     }
 
     /// Asks the owner of a name; gives also for how long the answer may be kept.
-    async fn ask_owner(&self, owner: Owner) -> Result<(RegionPid, Micros), LookupError> {
-        match owner {
+    async fn ask_owner(&self, owner: &Owner) -> Result<(RegionPid, Micros), LookupError> {
+        match owner.clone() {
             Owner::Here(found) => Ok((found?, Micros::ZERO)),
             Owner::Region(region, name) => {
                 let answer = RegionPid::new(region, service::NAMES)
@@ -342,41 +346,69 @@ impl Node {
     }
 }
 
-/// One question that is under way. When it is dropped, all that waits for its answer goes on: with
-/// the answer, or with the news that the node is stopped.
+/// The questions about one path. When it is dropped unfinished, all that waits for an answer goes on
+/// with the news that the node is stopped.
 struct Question {
     node: Node,
     key: String,
-    outcome: Option<Result<RegionPid, LookupError>>,
 }
 
 impl Question {
-    async fn ask(mut self, owner: Owner) {
-        let answer = self.node.ask_owner(owner).await;
-        if let Ok((pid, lifetime)) = &answer {
-            self.node.keep_found(&self.key, *pid, *lifetime);
+    /// Asks until nobody waits any more. A good answer is for all who wait. A bad one is for those
+    /// only who waited when the question was put: the others may know that the name is registered by now.
+    async fn ask(self, owner: Owner) {
+        loop {
+            let batch = {
+                let lookups = self.node.inner().names.lookups();
+                lookups.pending.get(&self.key).map_or(0, VecDeque::len)
+            };
+            let answer = self.node.ask_owner(&owner).await;
+            if let Ok((pid, lifetime)) = &answer {
+                self.node.keep_found(&self.key, *pid, *lifetime);
+            }
+            let batch = if answer.is_ok() { usize::MAX } else { batch };
+            if self.resume(batch, &answer.map(|(pid, _)| pid)) {
+                return;
+            }
         }
-        self.outcome = Some(answer.map(|(pid, _)| pid));
+    }
+
+    /// Lets up to `batch` of those who wait go on. True when nobody waits any more.
+    fn resume(&self, batch: usize, outcome: &Result<RegionPid, LookupError>) -> bool {
+        let mut resumed = 0;
+        loop {
+            let waiter = {
+                let mut lookups = self.node.inner().names.lookups();
+                let Some(waiters) = lookups.pending.get_mut(&self.key) else {
+                    return true;
+                };
+                if waiters.is_empty() {
+                    // Only now, after the last one has gone on: nothing may overtake it.
+                    lookups.pending.remove(&self.key);
+                    return true;
+                }
+                if resumed == batch {
+                    return false;
+                }
+                let waiter = waiters.pop_front();
+                lookups.waiting -= usize::from(waiter.is_some());
+                waiter
+            };
+            resumed += 1;
+            if let Some(Waiter { pid, resume }) = waiter {
+                let current = pid.map(|pid| Current { node: self.node.clone(), pid });
+                let resume = || with_current(current, || resume(&self.node, outcome));
+                // Encoding what waited is the application's code; its panic is not to cost the others.
+                if catch_unwind(AssertUnwindSafe(resume)).is_err() {
+                    tracing::error!(path = %self.key, "a message that waited for a name panicked");
+                }
+            }
+        }
     }
 }
 
 impl Drop for Question {
     fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or_else(|| Err(self.node.lookup_stopped()));
-        loop {
-            let waiter = {
-                let mut lookups = self.node.inner().names.lookups();
-                let next = lookups.pending.get_mut(&self.key).and_then(VecDeque::pop_front);
-                // The entry goes after the last waiter has gone on, so that nothing overtakes it.
-                let Some(waiter) = next else {
-                    lookups.pending.remove(&self.key);
-                    return;
-                };
-                lookups.waiting -= 1;
-                waiter
-            };
-            let current = waiter.pid.map(|pid| Current { node: self.node.clone(), pid });
-            with_current(current, || (waiter.resume)(&self.node, &outcome));
-        }
+        self.resume(usize::MAX, &Err(self.node.lookup_stopped()));
     }
 }

@@ -92,6 +92,30 @@ fn a_node_local_name_is_seen_by_its_node_alone_and_hides_the_regions() {
 }
 
 #[test]
+fn a_lookup_that_begins_after_the_registration_finds_the_name_whatever_else_is_under_way() {
+    run(async {
+        let net = MemoryNet::new(110);
+        net.default_latency(Duration::from_millis(40));
+        let nodes = chain(&net, 2).await;
+        let (near, far) = (&nodes[0], nodes[1].clone());
+        for round in 0..5 {
+            let (name, path) = (format!("n{round}"), format!("2/n{round}"));
+            let pid = nameless(&far);
+            let early = near.whereis(&path);
+            let late = async {
+                // The first question is at the owner by now, and its answer is on its way.
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                far.register(name, pid).unwrap();
+                near.whereis(&path).await
+            };
+            let (_, late) = tokio::join!(early, late);
+            assert_eq!(late, Ok(pid));
+        }
+        stop(&nodes).await;
+    });
+}
+
+#[test]
 fn a_cached_name_follows_its_new_holder_once_the_old_one_has_ended() {
     run(async {
         let net = MemoryNet::new(104);
