@@ -1,13 +1,16 @@
 //! One holder in the whole federation, through cuts and restarts of the root.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use actix::{Actor, Handler};
 use fedist_actors::{
-    AliasError, AliasLost, AliasLostReason, Context, LookupError, Node, ViaAskError,
+    Alias, AliasError, AliasLost, AliasLostReason, Context, LookupError, Node, ViaAskError,
 };
 use fedist_registry::{LocalId, RegionPid};
 use fedist_transport::memory::MemoryNet;
@@ -256,5 +259,115 @@ fn a_node_that_stops_gives_its_aliases_back() {
         .await;
         assert!(begun.elapsed() < Duration::from_secs(10), "not because the lease of 15 s is over");
         stop(&nodes[..2]).await;
+    });
+}
+
+/// Candidates that claim again and again while links are cut and healed, lose frames, and the root
+/// is restarted once: at no moment two of them hold the alias, and every grant has a higher token.
+#[test]
+fn under_cuts_and_loss_never_two_hold_the_alias_at_a_time() {
+    run(async {
+        let net = MemoryNet::new(148);
+        net.default_latency(ms(5));
+        let ttl = ms(500);
+        let dir = tempfile::tempdir().unwrap();
+        let start = root(&net).data_dir(dir.path().join("root")).alias_ttl(ttl).start();
+        let top = start.await.unwrap();
+        let regions = [2, 3, 4];
+        let mut below_root = Vec::new();
+        for number in regions {
+            below_root.push(below(&net, 1, number).start().await.unwrap());
+            net.set_loss(id(1), id(number), 0.05);
+        }
+        let held: Arc<Mutex<Vec<Option<Alias>>>> = Arc::default();
+        let over = Arc::new(AtomicBool::new(false));
+        let highest = Arc::new(Mutex::new(None));
+        let mut candidates = Vec::new();
+        for node in below_root.clone() {
+            let (held, over) = (Arc::clone(&held), Arc::clone(&over));
+            let highest = Arc::clone(&highest);
+            let slot = {
+                let mut held = held.lock().unwrap();
+                held.push(None);
+                held.len() - 1
+            };
+            candidates.push(tokio::spawn(async move {
+                let pid = candidate(&node);
+                let mut random = fastrand::Rng::with_seed(slot as u64);
+                let mut grants = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let claim = node.claim_alias("leader", pid).into_future();
+                    if let Ok(Ok(alias)) = tokio::time::timeout(ms(1_000), claim).await {
+                        grants += 1;
+                        let token = Some(alias.token());
+                        let before = std::mem::replace(&mut *highest.lock().unwrap(), token);
+                        assert!(before < token, "{before:?}, then {token:?}");
+                        held.lock().unwrap()[slot] = Some(alias);
+                        // Given back after a while, unless it is lost before.
+                        let most = if random.bool() { 400 } else { 4_000 };
+                        let until = Instant::now() + ms(random.u64(50..most));
+                        while Instant::now() < until
+                            && held.lock().unwrap()[slot].as_ref().is_some_and(Alias::is_held)
+                        {
+                            tokio::time::sleep(ms(3)).await;
+                        }
+                        held.lock().unwrap()[slot] = None;
+                    }
+                    tokio::time::sleep(ms(10)).await;
+                }
+                grants
+            }));
+        }
+        let mut random = fastrand::Rng::with_seed(148);
+        let begun = Instant::now();
+        let mut next_fault = begun;
+        let (mut cut, mut restart) = (None, None);
+        while begun.elapsed() < ms(6_000) {
+            let believers: Vec<String> = held
+                .lock()
+                .unwrap()
+                .iter()
+                .flatten()
+                .filter(|alias| alias.is_held())
+                .map(|alias| format!("{alias:?}"))
+                .collect();
+            assert!(believers.len() <= 1, "{believers:?}");
+            if Instant::now() >= next_fault {
+                next_fault += ms(random.u64(200..1_200));
+                if let Some(number) = cut.take() {
+                    net.heal(id(1), id(number));
+                } else {
+                    // The holder, if there is one now.
+                    let holder = held.lock().unwrap().iter().position(Option::is_some);
+                    let number = regions[holder.unwrap_or(random.usize(0..3))];
+                    net.cut(id(1), id(number));
+                    cut = Some(number);
+                }
+            }
+            if begun.elapsed() > ms(3_000) && restart.is_none() {
+                let top = top.clone();
+                let again = root(&net).data_dir(dir.path().join("root")).alias_ttl(ttl);
+                restart = Some(tokio::spawn(async move {
+                    top.stop().await;
+                    again.start().await.unwrap()
+                }));
+            }
+            tokio::time::sleep(ms(1)).await;
+        }
+        over.store(true, Ordering::Relaxed);
+        let mut grants = 0;
+        for candidate in candidates {
+            grants += candidate.await.unwrap();
+        }
+        assert!(grants >= 5, "{grants} grants");
+        for number in regions {
+            net.heal(id(1), id(number));
+        }
+        held.lock().unwrap().clear();
+        stop(&below_root).await;
+        if let Some(again) = restart {
+            again.await.unwrap().stop().await;
+        }
+        top.stop().await;
     });
 }
