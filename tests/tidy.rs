@@ -109,6 +109,16 @@ fn pure_rooms_have_no_clock_no_runtime_and_no_dice() {
 }
 
 #[test]
+fn engines_of_names_and_timers_have_no_clock_no_runtime_and_no_dice() {
+    let engines = ["names/lease.rs", "names/cache.rs", "names/path.rs", "timers/queue.rs"];
+    absent(
+        &["fedist-actors/src/names", "fedist-actors/src/timers"],
+        &["Instant::now", "SystemTime", "tokio::", "actix", "Rng::new", "fastrand::u", ".clock"],
+        |name| !engines.iter().any(|engine| name.ends_with(engine)),
+    );
+}
+
+#[test]
 fn files_are_read_and_written_in_their_shells_only() {
     absent(&["fedist-registry/src", "fedist-transport/src"], &["std::fs", "redb::"], |name| {
         name.starts_with("fedist-registry/src/store")
