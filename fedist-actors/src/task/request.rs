@@ -146,7 +146,7 @@ impl Node {
             .map_err(|error| SettleError::Ask { request, error })?;
         let age = self.inner().clock.now().saturating_sub(request.made).as_duration();
         self.inner().tasks.close_request(request.target, request.reference);
-        Ok(match standing {
+        let settled = match standing {
             Standing::Answered(Ok(pid)) => Settled::Started(pid),
             Standing::Answered(Err(StartRefused::Void)) => Settled::NeverRan,
             Standing::Answered(Err(StartRefused::Stale)) | Standing::Forgotten => Settled::Lost,
@@ -157,6 +157,11 @@ impl Node {
                 Settled::Lost
             }
             Standing::NeverSeen { .. } => Settled::NeverRan,
-        })
+        };
+        if !matches!(settled, Settled::Started(_)) {
+            // Of a task without a handle: its output is not waited for any more.
+            self.inner().tasks.forget_awaited(request.reference);
+        }
+        Ok(settled)
     }
 }

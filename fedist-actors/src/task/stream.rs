@@ -10,7 +10,7 @@ use fedist_registry::RegionId;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::{Task, TaskError, Tasks, call::run_within};
-use crate::{DEFAULT_DEADLINE, Node};
+use crate::{AskError, DEFAULT_DEADLINE, Node};
 
 /// A stream of tasks in the making. Made by [`Tasks::stream`]; [`start`](TaskStreamBuilder::start)
 /// gives the stream.
@@ -136,8 +136,13 @@ impl<O> Stream for TaskStream<O> {
             return Poll::Ready(None);
         };
         let next = ready!(results.as_mut().poll_next(cx));
-        let exits =
-            matches!(next, Some(Err(TaskError::Timeout(_)))) && self.on_timeout == OnTimeout::Exit;
+        let late = match &next {
+            // Not even the start was answered in time.
+            Some(Err(TaskError::Indeterminate { cause: AskError::Timeout(_), .. })) => true,
+            Some(Err(TaskError::Timeout(_))) => true,
+            _ => false,
+        };
+        let exits = late && self.on_timeout == OnTimeout::Exit;
         if next.is_none() || exits {
             self.results = None;
         }

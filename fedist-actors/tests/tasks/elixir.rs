@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use actix::{AsyncContext, WrapFuture};
 use fedist_actors::{
-    ExitReason, Node, TaskError, TaskHandle, TaskShutdown, await_many, yield_many,
+    ExitReason, LocalAddr, Node, TaskError, TaskHandle, TaskShutdown, await_many, yield_many,
 };
-use fedist_registry::RegionId;
+use fedist_registry::{RegionId, RegionPid};
 use fedist_transport::memory::MemoryNet;
+use tokio::sync::oneshot;
 
 use crate::{
     actors::*,
@@ -49,7 +50,7 @@ async fn start_endless(node: &Node, region: RegionId, key: &str) -> TaskHandle<u
     handle
 }
 
-/// Task.await/2: "Awaits a task reply and returns it."
+/// Task.await/2: waits for the reply and gives it.
 #[test]
 fn await_gives_the_reply() {
     at_any_distance("await", 420, async |node, region, _| {
@@ -58,7 +59,7 @@ fn await_gives_the_reply() {
     });
 }
 
-/// Task.await/2: "If the timeout is exceeded ... the task process will also exit."
+/// Task.await/2: past the time-out the caller gives up, and a linked task ends as well.
 #[test]
 fn await_past_its_timeout_ends_the_task() {
     at_any_distance("await timeout", 421, async |node, region, key| {
@@ -68,7 +69,7 @@ fn await_past_its_timeout_ends_the_task() {
     });
 }
 
-/// Task.yield/2: "Returns ... `nil` if no reply has arrived"; it "can be called multiple times".
+/// Task.yield/2: nil while there is no reply; it may be called again and again.
 #[test]
 fn yield_gives_none_in_time_and_the_reply_later() {
     at_any_distance("yield", 422, async |node, region, key| {
@@ -80,7 +81,7 @@ fn yield_gives_none_in_time_and_the_reply_later() {
     });
 }
 
-/// Task.yield/2: `{:exit, reason}` if the task has exited, here without a link to bring the caller down.
+/// Task.yield/2: `{:exit, reason}` when the task has exited and no link brings the caller down.
 #[test]
 fn yield_tells_how_a_task_that_crashed_ended() {
     at_any_distance("yield crash", 423, async |node, region, _| {
@@ -91,8 +92,7 @@ fn yield_tells_how_a_task_that_crashed_ended() {
     });
 }
 
-/// Task.shutdown/2: "Returns ... `nil`" when the task stopped without a reply; a task that does not
-/// trap exits stops at once.
+/// Task.shutdown/2: nil when the task stopped without a reply; one that does not trap exits stops at once.
 #[test]
 fn shutdown_ends_a_task_that_does_not_trap_at_once_and_gives_none() {
     at_any_distance("shutdown", 424, async |node, region, key| {
@@ -104,7 +104,7 @@ fn shutdown_ends_a_task_that_does_not_trap_at_once_and_gives_none() {
     });
 }
 
-/// Task.shutdown/2: "Returns `{:ok, reply}` if the reply is received while shutting down the task."
+/// Task.shutdown/2: `{:ok, reply}` when the reply comes while the task is shut down.
 #[test]
 fn shutdown_gives_the_late_reply_of_a_task_that_traps() {
     at_any_distance("shutdown late", 425, async |node, region, key| {
@@ -127,7 +127,7 @@ fn shutdown_kills_a_trapping_task_after_its_timeout() {
     });
 }
 
-/// Task.shutdown/2: "if `shutdown` is `:brutal_kill`, the task is killed straight away".
+/// Task.shutdown/2 with `:brutal_kill`: the task is killed without being asked first.
 #[test]
 fn brutal_shutdown_does_not_let_a_trapping_task_finish() {
     at_any_distance("brutal", 427, async |node, region, key| {
@@ -138,7 +138,7 @@ fn brutal_shutdown_does_not_let_a_trapping_task_finish() {
     });
 }
 
-/// Task.shutdown/2: "Returns ... `{:exit, reason}` if the task died before" or while it was shut down.
+/// Task.shutdown/2: `{:exit, reason}` when the task died of something else meanwhile.
 #[test]
 fn shutdown_tells_of_a_crash() {
     at_any_distance("shutdown crash", 428, async |node, region, key| {
@@ -161,8 +161,7 @@ fn shutdown_of_a_task_that_is_done_gives_its_reply() {
     });
 }
 
-/// Task.await_many/2: "Returns a list of the results, in the same order as the tasks"; the time-out
-/// is one for all.
+/// Task.await_many/2: results in the order of the tasks given; the time-out is one for all.
 #[test]
 fn await_many_gives_results_in_the_order_of_the_tasks_within_one_timeout() {
     at_any_distance("await many", 430, async |node, region, key| {
@@ -175,6 +174,7 @@ fn await_many_gives_results_in_the_order_of_the_tasks_within_one_timeout() {
 
         let late = format!("{key} late");
         let quick = tasks.start(work::sleep, (key, 1)).await.unwrap();
+        node.monitor(quick.pid().unwrap()).await;
         let endless = start_endless(&node, region, &late).await;
         let timeout = Duration::from_millis(300);
         let results = await_many([quick, endless], timeout).await;
@@ -183,12 +183,13 @@ fn await_many_gives_results_in_the_order_of_the_tasks_within_one_timeout() {
     });
 }
 
-/// Task.yield_many/2: `nil` for those that have not replied, which go on.
+/// Task.yield_many/2: nil for those that have not replied, which go on.
 #[test]
 fn yield_many_leaves_the_late_ones_running() {
     at_any_distance("yield many", 431, async |node, region, key| {
         let late = format!("{key} late");
         let quick = node.tasks().at(region).start(work::sleep, (key, 1)).await.unwrap();
+        node.monitor(quick.pid().unwrap()).await;
         let endless = start_endless(&node, region, &late).await;
         let mut handles = [quick, endless];
         let results = yield_many(&mut handles, Duration::from_millis(300)).await;
@@ -203,7 +204,7 @@ fn yield_many_leaves_the_late_ones_running() {
 async fn caller(
     node: &Node,
     work: impl AsyncFnOnce(Node) + Send + 'static,
-) -> (Driver, fedist_actors::LocalAddr<Driver>) {
+) -> (Driver, LocalAddr<Driver>) {
     let (driver, addr) = Driver::spawn(node);
     addr.do_send(Do(Box::new(move |ctx| {
         let node = ctx.node().clone();
@@ -216,7 +217,7 @@ async fn caller(
     (driver, addr)
 }
 
-/// Task.Supervisor.async/3: "The task will be linked to the caller process": the task ends with it.
+/// Task.Supervisor.async/3: the task is linked to its caller, so it ends with it.
 #[test]
 fn a_linked_task_is_ended_by_the_death_of_its_caller() {
     at_any_distance("linked", 432, async |node, region, key| {
@@ -233,7 +234,7 @@ fn a_linked_task_is_ended_by_the_death_of_its_caller() {
     });
 }
 
-/// Task.Supervisor.async/3: linked, so "if the task crashes ... the caller process will crash as well".
+/// Task.Supervisor.async/3: the task is linked to its caller, so a crash of one is a crash of both.
 #[test]
 fn a_linked_task_that_crashes_takes_its_caller_along() {
     at_any_distance("linked crash", 433, async |node, region, _| {
@@ -282,7 +283,7 @@ fn a_caller_that_traps_exits_is_told_of_the_end_of_its_linked_tasks() {
     });
 }
 
-/// Task.Supervisor.async_nolink/3: "the task process is not linked to the caller"; a crash is only told.
+/// Task.Supervisor.async_nolink/3: a failure of the task does not take the caller down.
 #[test]
 fn an_unlinked_task_that_crashes_leaves_its_caller_alone() {
     at_any_distance("nolink crash", 435, async |node, region, _| {
@@ -298,43 +299,48 @@ fn an_unlinked_task_that_crashes_leaves_its_caller_alone() {
     });
 }
 
+/// Lets the caller of a running task die, and sees that the task does not.
+async fn outlives_its_caller(node: &Node, addr: LocalAddr<Driver>, task: RegionPid, key: &str) {
+    started(key).await;
+    let gone = node.monitor(addr.pid());
+    node.kill(addr.pid());
+    gone.await;
+    // Whatever the death has sent there is there before this.
+    assert_eq!(node.call(task.region(), work::double, 1).await, Ok(2));
+    assert_eq!(seen(key).ended, 0);
+    node.kill(task);
+    ended(key).await;
+}
+
 /// Task.Supervisor.async_nolink/3: the task outlives its caller.
 #[test]
 fn an_unlinked_task_runs_on_when_its_caller_dies() {
     at_any_distance("nolink", 436, async |node, region, key| {
+        let (tell, told) = oneshot::channel();
         let task_key = key.clone();
         let (_, addr) = caller(&node, async move |node| {
             let tasks = node.tasks().at(region).nolink();
-            let task = tasks.start(work::sleep, (task_key, 300)).await.unwrap();
+            let task = tasks.start(work::endless, task_key).await.unwrap();
+            tell.send(task.pid().unwrap()).unwrap();
             let _ = task.await_for(PATIENCE).await;
         })
         .await;
-        started(&key).await;
-        let gone = node.monitor(addr.pid());
-        node.kill(addr.pid());
-        gone.await;
-        assert_eq!(seen(&key).ended, 0);
-        ended(&key).await;
+        outlives_its_caller(&node, addr, told.await.unwrap(), &key).await;
     });
 }
 
-/// Task.Supervisor.start_child/3: "the task process is not linked to the caller", has no reply, and
-/// outlives the caller.
+/// Task.Supervisor.start_child/3: the task is not linked to its caller, gives no reply, and outlives it.
 #[test]
 fn a_child_outlives_its_caller() {
     at_any_distance("child", 437, async |node, region, key| {
+        let (tell, told) = oneshot::channel();
         let task_key = key.clone();
         let (_, addr) = caller(&node, async move |node| {
             let tasks = node.tasks().at(region);
-            tasks.start_child(work::sleep, (task_key, 300)).await.unwrap();
+            tell.send(tasks.start_child(work::endless, task_key).await.unwrap()).unwrap();
         })
         .await;
-        started(&key).await;
-        let gone = node.monitor(addr.pid());
-        node.kill(addr.pid());
-        gone.await;
-        assert_eq!(seen(&key).ended, 0);
-        ended(&key).await;
+        outlives_its_caller(&node, addr, told.await.unwrap(), &key).await;
     });
 }
 
@@ -410,8 +416,8 @@ fn a_call_gives_the_value_the_crash_or_the_timeout() {
         let crash = node.call(region, work::crash, "planned".to_owned()).await;
         assert_eq!(crash, Err(TaskError::Panicked("planned".into())));
         let late =
-            node.call(region, work::endless, key.clone()).deadline(Duration::from_millis(200));
-        assert_eq!(late.await, Err(TaskError::Timeout(Duration::from_millis(200))));
+            node.call(region, work::endless, key.clone()).deadline(Duration::from_millis(500));
+        assert_eq!(late.await, Err(TaskError::Timeout(Duration::from_millis(500))));
         ended(&key).await;
     });
 }
@@ -441,8 +447,7 @@ fn a_call_that_crashes_leaves_the_calling_actor_alone_and_ends_when_it_does() {
     });
 }
 
-/// erpc:multicall/5: "The result is a list where each result is placed at the same position as the
-/// node name"; one node's failure is its own.
+/// erpc:multicall/5: each result stands where its node stood in the list; one node's failure is its own.
 #[test]
 fn a_multicall_gives_each_regions_result_in_the_order_given() {
     run(async {
@@ -454,7 +459,7 @@ fn a_multicall_gives_each_regions_result_in_the_order_given() {
         assert_eq!(order, regions);
         let places: Vec<_> = results.into_iter().map(|(_, result)| result.ok()).collect();
         assert_eq!(places, [Some(4), None, Some(1), Some(2)]);
-        let timeout = Duration::from_millis(200);
+        let timeout = Duration::from_millis(500);
         let late = nodes[0]
             .multicall([id(1), id(2)], work::endless, &"multicall".to_owned(), timeout)
             .await;

@@ -22,7 +22,7 @@ fn sleeps(key: &str, millis: &[u64]) -> Vec<(String, u64)> {
     millis.iter().map(|millis| (key.to_owned(), *millis)).collect()
 }
 
-/// `:ordered`: "Whether the results should be returned in the same order as the input stream."
+/// `:ordered` (the default): results come in the order of the inputs.
 #[test]
 fn an_ordered_stream_gives_results_in_the_order_of_the_inputs() {
     run(async {
@@ -54,7 +54,7 @@ fn an_unordered_stream_gives_results_as_they_come() {
     });
 }
 
-/// `:max_concurrency`: "the maximum number of tasks to run at the same time".
+/// `:max_concurrency`: so many tasks run at a time and no more.
 #[test]
 fn no_more_tasks_run_at_a_time_than_allowed_and_all_regions_get_some() {
     run(async {
@@ -74,13 +74,13 @@ fn no_more_tasks_run_at_a_time_than_allowed_and_all_regions_get_some() {
     });
 }
 
-/// `:on_timeout`, `:exit` (the default): "the caller process exits" and with it all tasks.
+/// `:on_timeout`, `:exit` (the default): the one who spawned the tasks exits, and all of them with it.
 #[test]
 fn by_default_a_timeout_ends_the_stream_and_all_that_runs() {
     run(async {
         let net = MemoryNet::new(453);
         let nodes = chain_with(&net, 2).await;
-        let timeout = Duration::from_millis(250);
+        let timeout = Duration::from_millis(1_000);
         let inputs = sleeps("exit", &[1, 600_000, 600_000, 2]);
         let stream = nodes[0].tasks().stream(inputs, work::sleep).regions([id(2)]);
         let mut stream = stream.max_in_flight(2).timeout(timeout).start();
@@ -92,13 +92,13 @@ fn by_default_a_timeout_ends_the_stream_and_all_that_runs() {
     });
 }
 
-/// `:on_timeout`, `:kill_task`: "the task that timed out is killed", its value is `{:exit, :timeout}`.
+/// `:on_timeout`, `:kill_task`: the late task is killed, its element is `{:exit, :timeout}`.
 #[test]
 fn with_kill_task_a_timeout_costs_that_one_task_and_the_stream_goes_on() {
     run(async {
         let net = MemoryNet::new(454);
         let nodes = chain_with(&net, 2).await;
-        let timeout = Duration::from_millis(250);
+        let timeout = Duration::from_millis(1_000);
         let inputs = sleeps("kill", &[1, 600_000, 2]);
         let stream = nodes[0].tasks().stream(inputs, work::sleep).regions([id(2)]);
         let stream = stream.timeout(timeout).on_timeout(OnTimeout::KillTask).start();
@@ -124,7 +124,7 @@ fn a_crash_is_an_element_of_the_stream() {
     });
 }
 
-/// Streams are lazy, and "when the stream is halted ... the tasks are killed".
+/// Streams are lazy, and no task is left running behind a stream that is given up.
 #[test]
 fn inputs_are_taken_as_results_are_and_the_rest_is_cancelled_with_the_stream() {
     run(async {
