@@ -319,10 +319,40 @@ impl Node {
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + Send + 'static,
     {
+        self.spawn_tied_on(make, tie, false)
+    }
+
+    /// As [`spawn_tied`](Self::spawn_tied), on the next thread for actors whoever calls it: for the
+    /// runtime's own services, beside which not all of the actors that others want are to run.
+    pub(crate) fn spawn_spread<A, F>(
+        &self,
+        make: F,
+        tie: impl FnOnce(&Node, RegionPid),
+    ) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + Send + 'static,
+    {
+        self.spawn_tied_on(make, tie, true)
+    }
+
+    fn spawn_tied_on<A, F>(
+        &self,
+        make: F,
+        tie: impl FnOnce(&Node, RegionPid),
+        spread: bool,
+    ) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + Send + 'static,
+    {
         let (local_addr, receiver) = self.admit::<A>(self.next_local()?)?;
         tie(self, local_addr.pid());
         let (node, cell) = (self.clone(), Arc::clone(&local_addr.cell));
-        if !self.run_on_actor_thread(move || node.run_actor(cell, receiver, make)) {
+        let start = move || node.run_actor(cell, receiver, make);
+        let runs =
+            if spread { self.arbiter().spawn_fn(start) } else { self.run_on_actor_thread(start) };
+        if !runs {
             self.process_ended(local_addr.pid().local(), ExitReason::Shutdown);
             return Err(SpawnError::Stopped);
         }

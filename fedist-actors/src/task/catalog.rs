@@ -68,10 +68,10 @@ impl Offers {
             let make = Arc::clone(&make);
             let (tell, made) = oneshot::channel();
             let (refused, there) = (order.clone(), node.clone());
-            let spawned = order.spawn(node, move || {
-                let outcome =
+            let make = move || {
+                let made =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| make(arguments)));
-                match outcome {
+                match made {
                     Ok(actor) => {
                         let _ = tell.send(Ok(()));
                         actor
@@ -84,16 +84,9 @@ impl Offers {
                         std::panic::resume_unwind(payload)
                     }
                 }
-            });
-            let addr = spawned.map_err(|error| StartRefused::NoPid(error.to_string()))?;
-            match export(node.export(&addr)).publish() {
-                Ok(pid) => Ok(Spawned { pid, made }),
-                Err(error) => {
-                    order.untie(node, addr.pid());
-                    node.shut_down(addr.pid());
-                    Err(StartRefused::Export(error.to_string()))
-                }
-            }
+            };
+            let pid = order.spawn(node, make, &export)?;
+            Ok(Spawned { pid, made })
         });
         self.factories.insert((name, version), spawner);
     }

@@ -1,6 +1,6 @@
 //! Asking another region to start something, and asking later what became of it.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use fedist_registry::{Micros, RegionId, RegionPid, service};
 
@@ -47,6 +47,9 @@ impl Request {
         deadline: Duration,
     ) -> Result<RegionPid, RequestError> {
         let service = RegionPid::new(self.id.target, service::TASKS);
+        if self.node.inner().stopped.load(Ordering::Acquire) {
+            return Err(RequestError::Ask(AskError::Stopped));
+        }
         let error = match service.send(&self.node, message).deadline(deadline).await {
             Ok(Ok(pid)) => return Ok(pid),
             Ok(Err(refused)) => return Err(RequestError::Refused(refused)),

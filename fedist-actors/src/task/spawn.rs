@@ -15,8 +15,8 @@ use super::{
     service::{AskCatalog, SpawnActor},
 };
 use crate::{
-    AskError, Context, DEFAULT_DEADLINE, Down, LocalAddr, Monitor, Node, PidSend, SpawnError,
-    exit::{DownSink, MonitorRef},
+    AskError, Context, DEFAULT_DEADLINE, Down, Export, ExportError, Monitor, Node, PidSend,
+    exit::{DownSink, MonitorRef, panic_text},
     message::encode,
     origin::Origin,
     process::current,
@@ -111,17 +111,20 @@ impl Order {
         Ok(Self { source, reference, ..self })
     }
 
-    /// Spawns the actor, tied as ordered before it gets its first message.
+    /// Spawns the actor, tied as ordered and exported before it runs.
     pub(super) fn spawn<A>(
         &self,
         node: &Node,
         make: impl FnOnce() -> A + Send + 'static,
-    ) -> Result<LocalAddr<A>, SpawnError>
+        export: impl FnOnce(Export<A>) -> Export<A>,
+    ) -> Result<RegionPid, StartRefused>
     where
         A: Actor<Context = Context<A>>,
     {
+        let mut exported = Ok(());
         let tie = |node: &Node, pid: RegionPid| {
-            if let Some(process) = node.local_address_of(pid) {
+            let process = node.local_address_of(pid);
+            if let Some(process) = &process {
                 process.set_spawned_for(self.source);
             }
             if let Some(caller) = self.link {
@@ -130,8 +133,25 @@ impl Order {
             if let Some(monitor) = self.monitor {
                 node.watch_spawned(self.source, pid, monitor);
             }
+            // The list is the user's code; the process is entered already and must not be left there.
+            let publish = std::panic::AssertUnwindSafe(|| {
+                export(Export::new(node, process.ok_or(ExportError::Ended(pid)))).publish()
+            });
+            exported = match std::panic::catch_unwind(publish) {
+                Ok(published) => published.map(drop).map_err(|error| error.to_string()),
+                Err(payload) => Err(panic_text(&*payload)),
+            };
         };
-        node.spawn_tied(move |_| make(), tie)
+        let addr = node
+            .spawn_spread(move |_| make(), tie)
+            .map_err(|error| StartRefused::NoPid(error.to_string()))?;
+        let pid = addr.pid();
+        exported.map_err(|error| {
+            self.untie(node, pid);
+            node.shut_down(pid);
+            StartRefused::Export(error)
+        })?;
+        Ok(pid)
     }
 
     /// Takes the ties back: the request is refused, so that its maker hears of it that way alone.

@@ -165,6 +165,12 @@ pub(crate) fn with_factories(builder: NodeBuilder) -> NodeBuilder {
             |export| export.handles::<Add>(),
         )
         .factory(
+            "counter.bad_export",
+            1,
+            |args: CounterArgs| Counter(args.from),
+            |_| panic!("cannot be exported"),
+        )
+        .factory(
             "counter.named",
             1,
             |args: CounterArgs| Counter(args.from),

@@ -1,6 +1,9 @@
 //! Requests without an answer: at most once, and what became of them can be asked (C14).
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use fedist_actors::{AskError, PidSend, RequestId, SettleError, Settled, SpawnAtError, TaskError};
 use fedist_transport::memory::MemoryNet;
@@ -108,6 +111,77 @@ fn after_a_restart_of_the_region_nobody_knows() {
         assert_eq!(settle(&nodes[0], request).await, Settled::Lost);
         let elsewhere = nodes[1].settle(request).await;
         assert_eq!(elsewhere, Err(SettleError::NotOurs(request)));
+        stop(&nodes).await;
+    });
+}
+
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// Counts how many were made in all.
+struct Counted;
+
+impl actix::Actor for Counted {
+    type Context = fedist_actors::Context<Self>;
+}
+
+/// Over a link that is lossy and cut in either direction now and then, with time-outs short enough
+/// that sessions end: as many actors are made as requests say so, and no more.
+#[test]
+fn every_request_is_settled_and_runs_at_most_once_whatever_the_link_does() {
+    run(async {
+        let mut random = fastrand::Rng::with_seed(484);
+        let net = MemoryNet::new(484);
+        let ready = |builder: fedist_actors::NodeBuilder| {
+            let make = |(): ()| {
+                MADE.fetch_add(1, Ordering::SeqCst);
+                Counted
+            };
+            let builder = builder.session_timeout(Duration::from_millis(600));
+            builder.factory("counted", 1, make, |export| export)
+        };
+        let nodes = [
+            ready(root(&net)).start().await.unwrap(),
+            ready(below(&net, 1, 2)).start().await.unwrap(),
+        ];
+        routed(&nodes).await;
+        net.set_loss(id(1), id(2), 0.05);
+        let mut requests = Vec::new();
+        for _ in 0..8 {
+            match random.u8(0..3) {
+                0 => net.cut(id(1), id(2)),
+                1 => net.cut_one_way(id(1), id(2)),
+                _ => net.cut_one_way(id(2), id(1)),
+            }
+            let node = nodes[0].clone();
+            let batch = (0..5).map(move |_| {
+                let node = node.clone();
+                tokio::spawn(async move { node.spawn_at(id(2), "counted", &()).await })
+            });
+            requests.extend(batch);
+            tokio::time::sleep(Duration::from_millis(random.u64(100..1_200))).await;
+            net.heal(id(1), id(2));
+            tokio::time::sleep(Duration::from_millis(random.u64(0..300))).await;
+        }
+        net.set_loss(id(1), id(2), 0.0);
+        let (mut made, mut never, mut indeterminate) = (0, 0, 0);
+        for request in requests {
+            match request.await.unwrap() {
+                Ok(_) => made += 1,
+                Err(SpawnAtError::Ask(_)) => never += 1,
+                Err(SpawnAtError::Indeterminate { request, .. }) => {
+                    indeterminate += 1;
+                    match settle(&nodes[0], request).await {
+                        Settled::Started(_) => made += 1,
+                        Settled::NeverRan => never += 1,
+                        other => panic!("{request}: {other:?}"),
+                    }
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(MADE.load(Ordering::SeqCst), made);
+        assert_eq!(made + never, 40);
+        assert!(indeterminate > 0, "the link did too little: {made} made, {never} not");
         stop(&nodes).await;
     });
 }

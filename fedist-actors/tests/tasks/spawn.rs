@@ -25,6 +25,8 @@ pub(crate) fn at_hops() -> [RegionId; 3] {
     [id(1), id(2), id(4)]
 }
 
+const FACTORIES: [&str; 4] = ["counter 1", "counter 2", "counter.bad_export 1", "counter.named 1"];
+
 fn args(from: u64) -> CounterArgs {
     CounterArgs { from }
 }
@@ -55,7 +57,7 @@ fn a_region_lists_its_factories_and_tasks() {
         let own: Catalog = nodes[1].catalog(id(2)).await.unwrap();
         assert_eq!(nodes[0].catalog(id(2)).await.unwrap(), own);
         let factories: Vec<String> = own.factories.iter().map(ToString::to_string).collect();
-        assert_eq!(factories, ["counter 1", "counter 2", "counter.named 1"]);
+        assert_eq!(factories, FACTORIES);
         assert!(own.tasks.iter().any(|task| task.to_string() == "work.double 1"));
         stop(&nodes).await;
     });
@@ -76,7 +78,7 @@ fn what_is_not_listed_is_refused_with_what_is() {
             else {
                 panic!("{refused:?}");
             };
-            assert_eq!(available, ["counter 1", "counter 2", "counter.named 1"]);
+            assert_eq!(available, FACTORIES);
         }
         stop(&nodes).await;
     });
@@ -97,6 +99,9 @@ fn a_factory_that_cannot_make_the_actor_is_a_refusal_and_leaves_nothing_behind()
         node.spawn_at(id(2), "counter.named", &args(1)).await.unwrap();
         let second = node.spawn_at(id(2), "counter.named", &args(1)).await.unwrap_err();
         assert!(matches!(second, SpawnAtError::Refused(StartRefused::Export(_))), "{second}");
+        let unexported = node.spawn_at(id(2), "counter.bad_export", &args(1)).await;
+        let expected = StartRefused::Export("cannot be exported".into());
+        assert_eq!(unexported, Err(SpawnAtError::Refused(expected)));
         eventually("only the named one lives", || async { nodes[1].process_count() == before + 1 })
             .await;
         stop(&nodes).await;
