@@ -2,6 +2,10 @@
 //! away, and on a network that loses frames and changes its routes meanwhile.
 
 mod distance;
+mod groups;
+mod life;
+mod messages;
+mod naming;
 #[allow(dead_code, reason = "shared with the other test binaries")]
 #[path = "../otp/probe.rs"]
 mod probe;
@@ -9,4 +13,5 @@ mod probe;
 #[path = "../federation/support.rs"]
 mod support;
 mod table;
+mod tasks;
 mod weather;

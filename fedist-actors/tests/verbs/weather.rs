@@ -5,11 +5,12 @@ use std::{cell::RefCell, collections::BTreeSet};
 use fedist_actors::Node;
 use fedist_registry::RegionId;
 use fedist_transport::memory::MemoryNet;
+use futures_util::future::join_all;
 
 use crate::{
     probe::ms,
     support::*,
-    table::{TABLE, check},
+    table::{TABLE, check, ready},
 };
 
 /// The links of the ring 1 - 2 - 3 - 4 - 5 - 6 - 1.
@@ -17,12 +18,11 @@ const RING: [(u16, u16); 6] = [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 1)];
 
 async fn ring(net: &MemoryNet) -> Vec<Node> {
     net.default_latency(ms(1));
-    let small = |builder: fedist_actors::NodeBuilder| builder.mailbox_capacity(64);
-    let mut nodes = vec![small(root(net)).start().await.unwrap()];
+    let mut nodes = vec![ready(root(net)).start().await.unwrap()];
     for (parent, number) in [(1, 2), (2, 3), (3, 4), (1, 6)] {
-        nodes.push(small(below(net, parent, number)).start().await.unwrap());
+        nodes.push(ready(below(net, parent, number)).start().await.unwrap());
     }
-    nodes.push(small(below(net, 6, 5).link(id(4))).start().await.unwrap());
+    nodes.push(ready(below(net, 6, 5).link(id(4))).start().await.unwrap());
     nodes.sort_by_key(Node::region);
     routed(&nodes).await;
     nodes
@@ -77,9 +77,8 @@ fn every_verb_in_a_storm(seed: u64) {
         let verbs = async {
             let mut wrong = Vec::new();
             for verb in TABLE {
-                for far in [near, next, across] {
-                    wrong.extend(check(verb, near, far).await.err());
-                }
+                let checks = [near, next, across].map(|far| check(verb, near, far));
+                wrong.extend(join_all(checks).await.into_iter().filter_map(Result::err));
             }
             // Fast verbs may be done before the storm has come round.
             eventually("both ways round were taken", || async { ways.borrow().len() == 2 }).await;
