@@ -101,7 +101,7 @@ fn the_loss_of_a_region_waits_behind_messages_that_wait_for_room() {
         let go_on = hold_up(&a).await;
         pid.tell(&nodes[0], Note(0)).await.unwrap();
         eventually("the sender is held back", || async {
-            nodes[0].status().await.unwrap().counters.get("mailboxes_full").is_some()
+            nodes[0].status().await.unwrap().counters.contains_key("mailboxes_full")
         })
         .await;
         let witness = Proc::new(&nodes[0]);

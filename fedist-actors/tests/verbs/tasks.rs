@@ -105,7 +105,7 @@ fn new_key() -> u64 {
 }
 
 fn has(key: u64, fate: &str) -> bool {
-    FATES.lock().unwrap().iter().any(|known| *known == (key, fate))
+    FATES.lock().unwrap().contains(&(key, fate))
 }
 
 async fn started(key: u64) {
