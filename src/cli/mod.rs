@@ -1,12 +1,13 @@
 //! The command line: what there is to say, and who answers it.
 //!
-//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping` and `stop`
-//! talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
+//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping`, `tree`,
+//! `dead-letters` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
 //! through [`exit`], which gives it its text and its exit code.
 
 mod admin;
 mod cert;
 mod config;
+mod dead_letters;
 mod demo;
 mod exit;
 mod links;
@@ -17,6 +18,7 @@ mod routes;
 mod stop;
 mod table;
 mod target;
+mod tree;
 
 use std::{
     ffi::OsString,
@@ -47,6 +49,10 @@ enum Command {
     Routes(routes::RoutesArgs),
     /// Measure the way from a running node to a region or an actor.
     Ping(ping::PingArgs),
+    /// Show the supervision trees of a running node.
+    Tree(tree::TreeArgs),
+    /// List the messages that reached nobody, as far as a running node remembers them.
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Stop a running node and wait until it has ended.
     Stop(AdminArgs),
     /// Issue key and certificate for a region on another machine.
@@ -82,6 +88,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Links(args) => links::run(&args),
         Command::Routes(args) => routes::run(&args),
         Command::Ping(args) => ping::run(&args),
+        Command::Tree(args) => tree::run(&args),
+        Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Stop(args) => stop::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Demo(args) => demo::run(args),

@@ -74,6 +74,11 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
+/// How long ago something was: as [`span`], and in milliseconds below a second.
+pub(crate) fn age(ms: u64) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { span(ms) }
+}
+
 /// Bytes in binary units.
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
@@ -110,6 +115,7 @@ mod tests {
         assert_eq!(span(61_000), "1 min 1 s");
         assert_eq!(span(3_600_000), "1 h 0 min");
         assert_eq!(span(90_000_000), "1 d 1 h");
+        assert_eq!((age(999), age(1000)), ("999 ms".to_owned(), "1 s".to_owned()));
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");

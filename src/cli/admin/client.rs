@@ -9,7 +9,7 @@ use std::{
 
 use fedist::NodeStatus;
 
-use super::{AdminFile, Answer, Ask, PingOf, Request, Token};
+use super::{AdminFile, Answer, Ask, Letters, PingOf, Request, Token, Trees};
 use crate::cli::exit::{Exit, Failure};
 
 /// A conversation with the node that runs on a data directory.
@@ -49,6 +49,22 @@ impl Client {
     pub(crate) fn status(&mut self) -> Result<NodeStatus, Failure> {
         match self.ask(Ask::Status, ANSWER)? {
             Answer::Status(status) => Ok(*status),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// The node's supervision trees.
+    pub(crate) fn tree(&mut self) -> Result<Trees, Failure> {
+        match self.ask(Ask::Tree, ANSWER)? {
+            Answer::Tree(trees) => Ok(*trees),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// The messages that reached nobody.
+    pub(crate) fn dead_letters(&mut self) -> Result<Letters, Failure> {
+        match self.ask(Ask::DeadLetters, ANSWER)? {
+            Answer::DeadLetters(letters) => Ok(*letters),
             _ => Err(absent(&self.data_dir)),
         }
     }

@@ -11,6 +11,10 @@
 //! <- {"status":{…}}
 //! -> {"token":"6f…","ask":{"ping":{"target":"2.8","deadline_ms":1000}}}
 //! <- {"pong":{"rtt_us":1043,"alive":true,"boot":1}}       or {"lost":{"reason":"…","lasting":false}}
+//! -> {"token":"6f…","ask":"tree"}
+//! <- {"tree":{…}}
+//! -> {"token":"6f…","ask":"dead_letters"}
+//! <- {"dead_letters":{…}}
 //! -> {"token":"6f…","ask":"stop"}
 //! <- "stopping"                                           and the connection ends when the node has
 //! ```
@@ -23,12 +27,13 @@ mod server;
 mod token;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use fedist::{NodeStatus, PingTarget, RegionId, RegionPid};
+use fedist::{DeadLetter, NodeStatus, PingTarget, RegionId, RegionPid, Tree};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use client::{Client, Pinged};
@@ -57,6 +62,10 @@ pub(crate) enum Ask {
         /// Clamped to 1 ms..=60 s.
         deadline_ms: u32,
     },
+    /// Its supervision trees.
+    Tree,
+    /// The messages that reached nobody.
+    DeadLetters,
     /// Ends the node.
     Stop,
 }
@@ -76,10 +85,53 @@ pub(crate) enum Answer {
         reason: String,
         lasting: bool,
     },
+    Tree(Box<Trees>),
+    DeadLetters(Box<Letters>),
     Stopping,
     /// The node no longer answers for itself.
     Gone,
     Refused(String),
+}
+
+/// The supervision trees of a node.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Trees {
+    pub(crate) region: RegionId,
+    pub(crate) name: String,
+    pub(crate) trees: Vec<Tree>,
+}
+
+/// The messages that reached nobody: the latest one by one, and all by reason.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Letters {
+    pub(crate) region: RegionId,
+    pub(crate) name: String,
+    pub(crate) uptime_ms: u64,
+    pub(crate) dropped: BTreeMap<String, u64>,
+    pub(crate) letters: Vec<Letter>,
+}
+
+/// One message that reached nobody.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Letter {
+    /// Since the node's start.
+    pub(crate) at_ms: u64,
+    pub(crate) from: Option<RegionPid>,
+    pub(crate) to: RegionPid,
+    pub(crate) message: String,
+    pub(crate) reason: String,
+}
+
+impl From<DeadLetter> for Letter {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            at_ms: letter.at_ms,
+            from: letter.from,
+            to: letter.to,
+            message: letter.message,
+            reason: letter.reason.to_string(),
+        }
+    }
 }
 
 /// What a ping is meant for, as text on the wire: `"2"` or `"2.42"`.
@@ -230,6 +282,8 @@ mod tests {
     fn requests_look_as_the_description_says() {
         assert_eq!(json(Ask::Status), r#""status""#);
         assert_eq!(json(Ask::Stop), r#""stop""#);
+        assert_eq!(json(Ask::Tree), r#""tree""#);
+        assert_eq!(json(Ask::DeadLetters), r#""dead_letters""#);
         let ping = Ask::Ping { target: PingOf::Actor("2.8".parse().unwrap()), deadline_ms: 1000 };
         assert_eq!(json(ping), r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#);
         assert_eq!(serde_json::from_str::<Ask>(&json(ping)).unwrap(), ping);

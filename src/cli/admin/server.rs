@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AdminFile, Answer, Ask, Contact, MAX_REQUEST, Request, Token};
+use super::{AdminFile, Answer, Ask, Contact, Letters, MAX_REQUEST, Request, Token, Trees};
 use crate::cli::{
     config::AdminAddress,
     exit::{Exit, Failure},
@@ -184,6 +184,21 @@ impl Room {
                     }
                 }
             }
+            Ask::Tree => Answer::Tree(Box::new(Trees {
+                region: self.node.region(),
+                name: self.node.name().to_owned(),
+                trees: self.node.tree(),
+            })),
+            Ask::DeadLetters => match self.node.status().await {
+                Some(status) => Answer::DeadLetters(Box::new(Letters {
+                    region: status.region,
+                    name: status.name,
+                    uptime_ms: status.uptime_ms,
+                    dropped: status.dropped,
+                    letters: self.node.dead_letters().into_iter().map(Into::into).collect(),
+                })),
+                None => Answer::Gone,
+            },
             Ask::Stop => Answer::Stopping,
         }
     }
