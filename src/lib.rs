@@ -9,6 +9,7 @@
 //! - [`Message`](derive@Message), [`WireMessage`], [`Export`]: what may be sent to whom.
 //! - [`RegionAddr`], [`RegionRecipient`], [`PidSend`], [`Ask`]: sending; [`SendError`], [`AskError`]: how it fails.
 //! - [`Context::monitor`], [`Context::link`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
+//! - [`Node::register`], [`Node::whereis`], [`Via`], [`Alias`]: names; [`Undelivered`]: what did not arrive; [`TimerRef`].
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
 //! - [`Groups`], [`Member`], [`GroupEvent`]: actors under a common name, and one message to all of them.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
@@ -35,6 +36,8 @@ mod guides {
     mod getting_started {}
     #[doc = include_str!("../docs/groups.md")]
     mod groups {}
+    #[doc = include_str!("../docs/names.md")]
+    mod names {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/architecture.md")]
