@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Handler};
+use actix::{Actor, AsyncContext, Handler};
 use fedist_actors::{
     Context, Down, ExitReason, PidSend, Restart, Supervisor, WhichChildren, exported_child,
 };
@@ -181,8 +181,8 @@ fn a_supervisor_gives_up_when_its_intensity_is_reached() {
         struct Hopeless;
         impl Actor for Hopeless {
             type Context = Context<Self>;
-            fn started(&mut self, _: &mut Context<Self>) {
-                panic!("hopeless");
+            fn started(&mut self, ctx: &mut Context<Self>) {
+                ctx.run_later(Duration::from_millis(20), |_, _| panic!("hopeless"));
             }
         }
         let supervisor = Supervisor::one_for_one()
