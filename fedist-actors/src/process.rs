@@ -312,6 +312,11 @@ impl<B: ?Sized> Process<B> {
         self.write(|books| books.watchers.remove(&(monitor, region)).is_some()).unwrap_or(false)
     }
 
+    /// One that is linked to the process: its maker, as long as it has not run.
+    pub(crate) fn first_link(&self) -> Option<RegionPid> {
+        self.read(|books| books.links.first().copied()).flatten()
+    }
+
     /// Sets or clears the trap.
     pub(crate) fn set_trap(&self, trap: Option<TrapSink>) {
         self.write(|books| books.trap = trap);

@@ -6,7 +6,7 @@ use fedist_registry::{RegionId, RegionPid};
 use serde::Serialize;
 
 use super::{
-    rules::{ChildRules, Restart, Shutdown},
+    rules::{ChildKind, ChildRules, Restart, Shutdown},
     spec::{ChildSpec, NotStarted, Start},
 };
 use crate::{FactoryName, Node, RequestId, Settled, SpawnAtError, StartRefused, View};
@@ -119,6 +119,13 @@ impl<I> RemoteChild<I> {
     pub fn failover(mut self, failover: bool) -> Self {
         self.failover = failover;
         self
+    }
+
+    /// The factory makes a [`Supervisor`](super::Supervisor): it has all the time it needs to end its
+    /// children, and its shutdown rule is set to that.
+    pub fn supervisor(mut self) -> Self {
+        self.rules.kind = ChildKind::Supervisor;
+        self.shutdown(Shutdown::Infinity)
     }
 
     /// As [`ChildSpec::restart`].

@@ -36,7 +36,11 @@ use crate::{
 /// its own supervisor.
 ///
 /// It is linked to its children: killed or crashed, it takes them along. It traps exit signals, and
-/// obeys that of its parent only; others end it with [`LocalAddr::stop`].
+/// obeys that of its parent only, the actor that was linked to it when it started; others end it
+/// with [`LocalAddr::stop`].
+///
+/// It may also be spawned as any actor, by a factory for other regions for one: with
+/// [`RemoteChild::supervisor`](super::RemoteChild::supervisor) one tree spans several regions.
 ///
 /// ```
 /// # use actix::Actor;
@@ -102,6 +106,7 @@ impl Supervisor {
     fn new(strategy: Strategy) -> Self {
         let flags = Flags::new(strategy);
         Self {
+            // The one to use is made with the last of the flags.
             plan: Arc::new(Mutex::new(Plan::new(flags.clone(), fastrand::Rng::new()))),
             flags,
             specs: Vec::new(),
@@ -491,6 +496,15 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.trap_exit(true);
+        let process = ctx.node().local_address_of(ctx.pid());
+        self.parent = self.parent.or_else(|| process?.first_link());
+        if self.ready.is_none()
+            && let Err(error) = self.prepare()
+        {
+            tracing::error!(supervisor = %ctx.pid(), %error, "a supervisor does not start");
+            ctx.exit(ExitReason::Custom(error.to_string()));
+            return;
+        }
         let name = self.name.clone().or_else(|| self.label.clone());
         let entry = Entry {
             name: name.unwrap_or_else(|| "supervisor".to_owned()),

@@ -4,6 +4,7 @@
 mod chaos;
 mod ends;
 mod orders;
+mod remote;
 mod strategies;
 #[path = "../federation/support.rs"]
 #[allow(dead_code, reason = "shared with the federation tests, which use more of it")]

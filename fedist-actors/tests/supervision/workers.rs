@@ -27,6 +27,11 @@ impl Journal {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
+    /// How often a line has been written since the last look.
+    pub(crate) fn count(&self, line: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|known| *known == line).count()
+    }
+
     /// Waits until this, and exactly this, has been written since the last look.
     pub(crate) async fn reads(&self, expected: &[&str]) {
         let seen = || self.0.lock().unwrap().clone();
