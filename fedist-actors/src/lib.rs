@@ -73,9 +73,9 @@ pub use send_error::{AskError, SendError};
 pub use status::{LinkStatus, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
 pub use supervision::{
     AutoShutdown, ChildCounts, ChildError, ChildKind, ChildRef, ChildSpec, ChildState, ChildStatus,
-    CountChildren, DeleteChild, Place, RemoteChild, Restart, RestartChild, Shutdown, StartChild,
-    Strategy, Supervisor, SupervisorError, TerminateChild, Tree, WhichChildren, child, child_fn,
-    exported_child, remote_child, supervisor_child,
+    Choose, CountChildren, DeleteChild, Place, RemoteChild, Restart, RestartChild, Shutdown,
+    StartChild, Strategy, Supervisor, SupervisorError, TerminateChild, Tree, WhichChildren, child,
+    child_fn, exported_child, remote_child, supervisor_child,
 };
 pub use task::{
     Call, CancelToken, Catalog, FactoryName, Listed, OnTimeout, RequestId, SettleError, Settled,

@@ -15,7 +15,7 @@ mod tree;
 pub use orders::{
     CountChildren, DeleteChild, RestartChild, StartChild, TerminateChild, WhichChildren,
 };
-pub use place::{Place, RemoteChild, remote_child};
+pub use place::{Choose, Place, RemoteChild, remote_child};
 pub use rules::{
     AutoShutdown, ChildCounts, ChildError, ChildKind, ChildRef, ChildState, ChildStatus, Restart,
     Shutdown, Strategy,

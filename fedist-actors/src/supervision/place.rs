@@ -23,8 +23,11 @@ pub enum Place {
     AnyOf(Vec<RegionId>),
     /// In the region that a function names, with the registry and the routes before it; a delineator,
     /// for one. `None`: nowhere at present.
-    By(Arc<dyn Fn(&View) -> Option<RegionId> + Send + Sync>),
+    By(Choose),
 }
+
+/// Chooses a region for a child.
+pub type Choose = Arc<dyn Fn(&View) -> Option<RegionId> + Send + Sync>;
 
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -187,6 +187,7 @@ async fn lose_region(
 }
 
 fn storm(seed: u64) {
+    eprintln!("seed {seed}");
     run(async move {
         let (net, census, seen) = (MemoryNet::new(seed), Census::default(), Seen::default());
         let mut random = fastrand::Rng::with_seed(seed);
@@ -271,5 +272,6 @@ async fn stands(tree: &LocalAddr<Supervisor>) -> bool {
 
 #[test]
 fn a_tree_over_three_regions_survives_a_thousand_kills_and_ends_in_its_intended_shape() {
-    storm(4_711);
+    let seed = std::env::var("FEDIST_SEED").ok().and_then(|seed| seed.parse().ok());
+    storm(seed.unwrap_or(4_711));
 }
