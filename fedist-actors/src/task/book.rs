@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fedist_registry::{RegionId, RegionPid};
+use fedist_registry::{LocalId, RegionId, RegionPid};
 use tokio::sync::oneshot;
 
 use super::{
@@ -51,6 +51,8 @@ pub(super) struct Running {
     pub(super) reference: u64,
     /// It ends when the session with its caller's region ends.
     pub(super) bound: bool,
+    /// Its own local id, and the actor that it is linked to.
+    pub(super) link: Option<(LocalId, RegionPid)>,
     pub(super) control: Arc<Control>,
 }
 
@@ -107,6 +109,13 @@ impl TaskBook {
         }
         // Those with a handle are settled by the `Down` of their pid.
         book.awaited.retain(|_, awaited| awaited.region != region || awaited.result.is_some());
+    }
+
+    /// The link of a task that runs here: its own local id, and the other.
+    pub(super) fn link_of(&self, caller: RegionId, reference: u64) -> Option<(LocalId, RegionPid)> {
+        let book = self.lock();
+        let local = book.by_reference.get(&(caller, reference))?;
+        book.running.get(local)?.link
     }
 
     pub(super) fn stop(&self, caller: RegionId, reference: u64, brutal: bool) {

@@ -59,18 +59,20 @@ impl Node {
         let (abort, registration) = AbortHandle::new_pair();
         let control = Arc::new(Control::new(abort));
         let (reference, hold, input) = (start.reference, start.hold, start.input);
+        let linked = start.link.filter(|linked| linked.region() == caller);
         inner.tasks.add_running(
             local.get(),
             Running {
                 caller,
                 reference,
                 bound: hold == Hold::Bound,
+                link: linked.map(|linked| (local, linked)),
                 control: Arc::clone(&control),
             },
         )?;
         let process = inner.processes.insert(Process::new(pid, TaskBody));
         process.set_spawned_for(caller);
-        if let Some(linked) = start.link.filter(|linked| linked.region() == caller) {
+        if let Some(linked) = linked {
             self.link_spawned(local, linked, start.reference);
         }
         let cx = TaskCx::new(self, pid, caller, reference, control);

@@ -295,7 +295,12 @@ impl Handler<CancelTask> for TaskService {
 
     fn handle(&mut self, message: CancelTask, _: &mut Context<Self>) {
         let caller = self.source(message.origin);
-        self.node.inner().tasks.stop(caller, message.reference, message.brutal);
+        let book = &self.node.inner().tasks;
+        // Whoever ends a task on purpose is not to be ended by it (as `Task.shutdown` unlinks first).
+        if let Some((task, linked)) = book.link_of(caller, message.reference) {
+            self.node.unlink(task, linked);
+        }
+        book.stop(caller, message.reference, message.brutal);
     }
 }
 

@@ -283,6 +283,38 @@ fn a_caller_that_traps_exits_is_told_of_the_end_of_its_linked_tasks() {
     });
 }
 
+/// Task.shutdown/2 unlinks first: whoever ends a linked task, in whatever way, is not ended by it.
+#[test]
+fn ending_a_linked_task_on_purpose_leaves_its_caller_alone() {
+    at_any_distance("unlinks", 444, async |node, region, key| {
+        let (driver, addr) = Driver::spawn(&node);
+        let sulky = format!("{key} sulky");
+        let (endless_key, sulky_key) = (key.clone(), sulky.clone());
+        let ends = within(&addr, move |ctx| {
+            let tasks = ctx.node().tasks().at(region);
+            async move {
+                let start = || tasks.start(work::endless, endless_key.clone());
+                let late = start().await.unwrap().await_for(SOON).await;
+                let shut = start().await.unwrap().shutdown(PATIENCE).await;
+                let brutal = start().await.unwrap().shutdown(TaskShutdown::Brutal).await;
+                drop(start().await.unwrap());
+                let sulky = tasks.start(work::sulky, sulky_key.clone()).await.unwrap();
+                started(&sulky_key).await;
+                (late, shut, brutal, sulky.shutdown(PATIENCE).await)
+            }
+        })
+        .await;
+        let crash = Some(Err(TaskError::Panicked("not now".into())));
+        assert_eq!(ends, (Err(TaskError::Timeout(SOON)), None, None, crash));
+        ended(&key).await;
+        ended(&sulky).await;
+        // Whatever their ends have sent here is here before this.
+        assert_eq!(node.call(region, work::double, 1).await, Ok(2));
+        within(&addr, |_| std::future::ready(())).await;
+        assert_eq!(driver.trapped(), []);
+    });
+}
+
 /// Task.Supervisor.async_nolink/3: a failure of the task does not take the caller down.
 #[test]
 fn an_unlinked_task_that_crashes_leaves_its_caller_alone() {
