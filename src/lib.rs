@@ -38,6 +38,8 @@ mod guides {
     mod groups {}
     #[doc = include_str!("../docs/names.md")]
     mod names {}
+    #[doc = include_str!("../docs/tasks.md")]
+    mod tasks {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/architecture.md")]

@@ -109,10 +109,18 @@ fn pure_rooms_have_no_clock_no_runtime_and_no_dice() {
 }
 
 #[test]
-fn engines_of_names_and_timers_have_no_clock_no_runtime_and_no_dice() {
-    let engines = ["names/lease.rs", "names/cache.rs", "names/path.rs", "timers/queue.rs"];
+fn engines_of_names_tasks_and_timers_have_no_clock_no_runtime_and_no_dice() {
+    let engines = [
+        "names/lease.rs",
+        "names/cache.rs",
+        "names/path.rs",
+        "task/ledger.rs",
+        "task/output.rs",
+        "task/requests.rs",
+        "timers/queue.rs",
+    ];
     absent(
-        &["fedist-actors/src/names", "fedist-actors/src/timers"],
+        &["fedist-actors/src/names", "fedist-actors/src/task", "fedist-actors/src/timers"],
         &["Instant::now", "SystemTime", "tokio::", "actix", "Rng::new", "fastrand::u", ".clock"],
         |name| !engines.iter().any(|engine| name.ends_with(engine)),
     );
