@@ -10,8 +10,8 @@ use std::{
 
 use actix::{Actor, Handler};
 use fedist_actors::{
-    AskError, Context, Down, Exit, ExitReason, LocalAddr, Message, MonitorRef, Node, PidSend,
-    RegionChange, RegionEvent,
+    AskError, Context, Down, DropReason, Exit, ExitReason, LocalAddr, Message, MonitorRef, Node,
+    PidSend, RegionChange, RegionEvent, Undelivered,
 };
 use fedist_registry::{LocalId, RegionPid};
 use fedist_transport::memory::MemoryNet;
@@ -50,6 +50,8 @@ pub(crate) enum Event {
     Down(MonitorRef, RegionPid, ExitReason),
     Exit(RegionPid, ExitReason),
     Region(MonitorRef, RegionChange),
+    /// A note of its own reached nobody.
+    Undelivered(RegionPid, DropReason),
     /// The actor was asked to stop and has agreed: its `stopped()` ran.
     Stopped,
     /// Its value is gone.
@@ -151,6 +153,14 @@ impl Handler<Exit> for Probe {
 
     fn handle(&mut self, exit: Exit, _: &mut Context<Self>) {
         self.write(Event::Exit(exit.from, exit.reason));
+    }
+}
+
+impl Handler<Undelivered<Note>> for Probe {
+    type Result = ();
+
+    fn handle(&mut self, lost: Undelivered<Note>, _: &mut Context<Self>) {
+        self.write(Event::Undelivered(lost.to, lost.reason));
     }
 }
 

@@ -180,6 +180,53 @@ fn timers_end_with_their_process() {
     });
 }
 
+// send_after/3 with the pid of another process: it gets the message once, not before its time.
+#[test]
+fn a_timer_may_be_set_for_another_process() {
+    at_every_distance(async |near: &Node, far: &Node| {
+        let b = Proc::new(far);
+        let started = Instant::now();
+        near.send_after(ms(30), b.pid, Note(1)).unwrap();
+        let later = near.send_after(ms(60_000), b.pid, Note(2)).unwrap();
+        b.until("the message", |b| !b.events().is_empty()).await;
+        assert!(started.elapsed() >= ms(29));
+        // cancel_timer/1: the time that was left, and nothing for one that is gone.
+        let left = near.cancel_timer(later).unwrap();
+        assert!(left > ms(30_000) && left <= ms(60_000), "{left:?}");
+        assert_eq!(near.cancel_timer(later), None);
+        reach(&Proc::new(near), &b).await;
+        assert_eq!(b.events(), [Event::Note(1)]);
+    });
+}
+
+// send_after/3 for a process that ends before: no message, no harm, and no timer is left to cancel.
+#[test]
+fn a_timer_for_the_dead_is_no_error() {
+    at_every_distance(async |near: &Node, far: &Node| {
+        let b = Proc::new(far);
+        b.stop();
+        b.ended().await;
+        let timer = near.send_after(ms(5), b.pid, Note(1)).unwrap();
+        let witness = Proc::new(far);
+        near.send_after(ms(20), witness.pid, Note(2)).unwrap();
+        witness.until("the later message", |witness| !witness.events().is_empty()).await;
+        assert_eq!(near.cancel_timer(timer), None);
+    });
+}
+
+// send_after/4 is set by whoever calls it and outlives the caller: the message still comes.
+#[test]
+fn a_timer_for_another_process_outlives_the_one_that_set_it() {
+    at_every_distance(async |near: &Node, far: &Node| {
+        let (a, b) = (Proc::new(near), Proc::new(far));
+        let pid = b.pid;
+        a.run(move |_, ctx| ctx.node().send_after(ms(30), pid, Note(1)).map(drop)).await.unwrap();
+        a.stop();
+        a.ended().await;
+        b.until("the message", |b| b.events() == [Event::Note(1)]).await;
+    });
+}
+
 // Processes, Receiving Signals: a timer's message waits its turn behind what is in the queue.
 #[test]
 fn a_timers_message_goes_to_the_end_of_the_queue() {

@@ -1,7 +1,7 @@
 //! Messages: sent, told and asked, to the living and the dead, to empty and full mailboxes.
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
-use fedist_actors::{DropReason, Node, PidSend, RegionAddr, SendError};
+use fedist_actors::{DropReason, Node, PidSend, PingTarget, RegionAddr, SendError};
 use fedist_registry::RegionPid;
 use tokio::sync::oneshot;
 
@@ -184,4 +184,42 @@ pub(crate) async fn send_to_a_full_mailbox(near: &Node, far: &Node) -> String {
             debug(answer)
         }
     )
+}
+
+pub(crate) async fn undelivered(near: &Node, far: &Node) -> String {
+    let (a, nobody) = (Proc::new(near), nobody(far));
+    a.run(move |_, ctx| {
+        ctx.notify_undelivered::<Note>();
+        nobody.do_send(ctx.node(), Note(1));
+    })
+    .await;
+    a.until("it is told", |a| !a.events().is_empty()).await;
+    settle(&a, &Proc::new(far)).await;
+    match &a.events()[..] {
+        [Event::Undelivered(to, reason)] if *to == nobody => format!("once, {reason:?}"),
+        other => debug(other),
+    }
+}
+
+pub(crate) async fn send_after(near: &Node, far: &Node) -> String {
+    let b = Proc::new(far);
+    near.send_after(ms(20), b.pid, Note(1)).unwrap();
+    let later = near.send_after(ms(60_000), b.pid, Note(2)).unwrap();
+    b.until("the message", |b| !b.events().is_empty()).await;
+    let cancelled = near.cancel_timer(later).is_some();
+    let again = near.cancel_timer(later).is_some();
+    reach(&Proc::new(near), &b).await;
+    format!("{:?}, cancelled {cancelled}, again {again}", b.events())
+}
+
+pub(crate) async fn ping(near: &Node, far: &Node) -> String {
+    let b = Proc::new(far);
+    let alive = async || {
+        let pong = near.ping(PingTarget::Actor(b.pid), ms(15_000)).await;
+        pong.map(|pong| pong.echo.alive)
+    };
+    let before = alive().await;
+    b.stop();
+    b.ended().await;
+    format!("{before:?}, then {:?}", alive().await)
 }

@@ -1,11 +1,15 @@
-//! Names.
+//! Names: of regions, of the whole federation, and what is sent to them.
 
-use fedist_actors::{ExportError, LookupError, Node, RegionAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fedist_actors::{
+    ExportError, LookupError, Node, RegionAddr, RegisterError, ViaAskError, ViaSendError,
+};
 use fedist_registry::RegionPid;
 
 use crate::{
     probe::*,
-    support::{Note, Notebook, Notes},
+    support::{Note, Notebook, Notes, eventually},
     table::{debug, name_of},
 };
 
@@ -68,4 +72,97 @@ pub(crate) async fn lookup(near: &Node, far: &Node) -> String {
     far.kill(pid);
     far.monitor(pid).await;
     outcome
+}
+
+/// A name that nobody else uses.
+fn new_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("name {}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) async fn register(near: &Node, far: &Node) -> String {
+    let (b, name) = (Proc::new(far), new_name());
+    far.register(&name, b.pid).unwrap();
+    let found = whereis_name(&near.whereis(&path(far, &name)).await, b.pid);
+    let again = match far.register(&name, Proc::new(far).pid) {
+        Err(RegisterError::Taken { holder, .. }) if holder == b.pid => "Taken".to_owned(),
+        other => debug(other),
+    };
+    format!("{found}, then {again}")
+}
+
+pub(crate) async fn unregister(near: &Node, far: &Node) -> String {
+    let (b, name) = (Proc::new(far), new_name());
+    far.register(&name, b.pid).unwrap();
+    let freed = far.unregister(&name) == Some(b.pid);
+    let found = whereis_name(&near.whereis(&path(far, &name)).await, b.pid);
+    format!("{freed}, then {found}")
+}
+
+pub(crate) async fn via_send(near: &Node, far: &Node) -> String {
+    let (b, name) = (Proc::new(far), new_name());
+    far.register(&name, b.pid).unwrap();
+    let told = near.via::<Note>(&path(far, &name)).unwrap().tell(Note(1)).await;
+    let asked = near.via::<Sync>(&path(far, &name)).unwrap().send(Sync).await;
+    format!("{:?}, {asked:?}", told.map_err(|error| error.to_string()))
+}
+
+pub(crate) async fn via_do_send(near: &Node, far: &Node) -> String {
+    let (b, name) = (Proc::new(far), new_name());
+    far.register(&name, b.pid).unwrap();
+    let via = near.via::<Note>(&path(far, &name)).unwrap();
+    for number in 0..3 {
+        via.do_send(Note(number));
+    }
+    b.until("all have come", |b| b.events().len() == 3).await;
+    debug(b.events())
+}
+
+pub(crate) async fn via_after_a_new_start(near: &Node, far: &Node) -> String {
+    let name = new_name();
+    let asks = near.via::<Sync>(&path(far, &name)).unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let b = Proc::new(far);
+        far.register(&name, b.pid).unwrap();
+        answers.push(asks.send(Sync).await.map_err(|error| error.to_string()));
+        b.exit(custom("over"));
+        b.ended().await;
+    }
+    debug(answers)
+}
+
+pub(crate) async fn via_unknown(near: &Node, far: &Node) -> String {
+    let name = new_name();
+    let told = match near.via::<Note>(&path(far, &name)).unwrap().tell(Note(1)).await {
+        Err(ViaSendError::Lookup(LookupError::NotFound { .. }, Note(1))) => "NotFound".to_owned(),
+        other => debug(other),
+    };
+    let asked = match near.via::<Sync>(&path(far, &name)).unwrap().send(Sync).await {
+        Err(ViaAskError::Lookup(LookupError::NotFound { .. })) => "NotFound".to_owned(),
+        other => debug(other),
+    };
+    format!("{told}, {asked}")
+}
+
+pub(crate) async fn alias(near: &Node, far: &Node) -> String {
+    let (b, name) = (Proc::new(far), new_name());
+    let alias = far.claim_alias(&name, b.pid).await.unwrap();
+    let path = format!("@{name}");
+    let found = whereis_name(&near.whereis(&path).await, b.pid);
+    let asked = near.via::<Sync>(&path).unwrap().send(Sync).await;
+    let held = alias.is_held();
+    drop(alias);
+    eventually("it is free", || async { matches!(near.alias_holder(&name).await, Ok(None)) }).await;
+    format!("{found}, {asked:?}, held: {held}, then free")
+}
+
+pub(crate) async fn alias_ends_with_its_actor(near: &Node, far: &Node) -> String {
+    let (b, name) = (Proc::new(far), new_name());
+    let alias = far.claim_alias(&name, b.pid).await.unwrap();
+    b.crash("a bug");
+    let lost = within("it is lost", alias.lost()).await;
+    eventually("nobody has it", || async { matches!(near.alias_holder(&name).await, Ok(None)) })
+        .await;
+    debug(lost)
 }

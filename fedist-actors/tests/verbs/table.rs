@@ -41,6 +41,9 @@ table! {
     try_send_to_a_full_mailbox => "Full, and what was accepted came in order",
     tell_to_a_full_mailbox => "waits, and all came in order",
     send_to_a_full_mailbox => "waits, and is answered behind the others",
+    undelivered => "once, NoActor",
+    send_after => "[Note(1)], cancelled true, again false",
+    ping => "Ok(true), then Ok(false)",
 
     // Monitors.
     monitor_stop => "Normal",
@@ -72,6 +75,14 @@ table! {
     whereis_after_its_end => "NotFound",
     name_taken => "NameTaken",
     lookup => "Ok([1])",
+    register => "found, then Taken",
+    unregister => "true, then NotFound",
+    via_send => "Ok(()), Ok(1)",
+    via_do_send => "[Note(0), Note(1), Note(2)]",
+    via_after_a_new_start => "[Ok(0), Ok(0)]",
+    via_unknown => "NotFound, NotFound",
+    alias => "found, Ok(0), held: true, then free",
+    alias_ends_with_its_actor => "Released",
 
     // Actors and tasks started from afar.
     spawn_at => "counts",
