@@ -9,6 +9,7 @@ mod naming;
 #[allow(dead_code, reason = "shared with the other test binaries")]
 #[path = "../otp/probe.rs"]
 mod probe;
+mod supervisors;
 #[allow(dead_code, reason = "shared with the other test binaries")]
 #[path = "../federation/support.rs"]
 mod support;

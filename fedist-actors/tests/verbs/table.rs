@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Instant};
 use fedist_actors::{AskError, Node, NodeBuilder};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
-use crate::{groups::*, life::*, messages::*, naming::*, probe::within, tasks::*};
+use crate::{groups::*, life::*, messages::*, naming::*, probe::within, supervisors::*, tasks::*};
 
 /// One line of the table.
 pub(crate) struct Verb {
@@ -108,6 +108,15 @@ table! {
     task_call_past_its_deadline => "Timeout, and it was cancelled",
     task_multicall => "Ok(14), Ok(14)",
     task_await_many => "[Ok(2), Ok(4), Ok(6)]",
+
+    // Supervisors.
+    which_children => "[(\"a\", Running, 0), (\"b\", Running, 0)]",
+    count_children => "2 of 2",
+    terminate_and_restart_child => "Ok(()), NoActor, another: true",
+    delete_child => "Running, then Ok(()), 1 left",
+    restart_of_a_killed_child => "[(\"a\", Running, 0), (\"b\", Running, 1)]",
+    remote_child_is_restarted => "in place: true, Shutdown, Shutdown",
+    supervisor_ends_its_remote_child_when_killed => "Killed",
 
     // Groups.
     group_join => "[\"hello\"]",
