@@ -122,7 +122,30 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
     assert_eq!(unknown.code, 6, "{unknown:?}");
     assert!(unknown.stderr.contains("unknown region"), "{unknown:?}");
 
+    let trees = far.ask(&["tree"]);
+    assert_eq!((&trees["region"], &trees["name"]), (&3.into(), &"far".into()));
+    let system = &array(&trees["trees"])[0];
+    assert_eq!(system["name"], "system", "{trees}");
+    let services: Vec<&Value> = array(&system["children"]).iter().collect();
+    let hub = services.iter().find(|service| service["name"] == "hub").expect("the hub is there");
+    assert_eq!((&hub["state"], &hub["restarts"]), (&"Running".into(), &0.into()), "{hub}");
+    assert_eq!(hub["pid"].as_u64(), Some((3 << 48) | 1), "well known: {hub}");
+    assert!(array(&far.ask(&["tree", "--no-system"])["trees"]).is_empty());
+    let letters = far.ask(&["dead-letters"]);
+    assert_eq!(letters["region"], 3, "{letters}");
+    assert!(letters["dropped"].is_object() && letters["letters"].is_array(), "{letters}");
+    assert!(letters["uptime_ms"].as_u64().is_some_and(|uptime| uptime > 0), "{letters}");
+
     // What people read, once.
+    let tree = far.command(&["tree"]).stdout;
+    assert!(tree.starts_with("region 3 far: "), "{tree}");
+    assert!(tree.contains("NAME") && tree.contains("─ hub ") && tree.contains("running"), "{tree}");
+    let letters = far.command(&["dead-letters"]).stdout;
+    assert!(letters.starts_with("region 3 far: "), "{letters}");
+    let mistyped = far.command(&["dead-letters", "--reason", "noactor"]);
+    assert_eq!(mistyped.code, 2, "{mistyped:?}");
+    assert!(mistyped.error_line().contains("unknown reason (noactor)"), "{mistyped:?}");
+    assert_eq!(far.command(&["dead-letters", "--reason", "no_actor"]).code, 0);
     let table = root.command(&["regions"]).stdout;
     assert!(
         table.contains("root") && table.contains("└─ leaf") && table.contains("   └─ far"),
@@ -140,9 +163,11 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
         let data_dir = node.data_dir.clone();
         assert_eq!(node.ended().code, 0);
         assert!(!data_dir.join("admin.json").exists());
-        let gone = fedist(&["regions", "--data-dir", text(&data_dir)]);
-        assert_eq!(gone.code, 6, "{gone:?}");
-        assert!(gone.stderr.starts_with("error: no node runs on data directory"), "{gone:?}");
+        for command in ["regions", "tree", "dead-letters"] {
+            let gone = fedist(&[command, "--data-dir", text(&data_dir)]);
+            assert_eq!(gone.code, 6, "{gone:?}");
+            assert!(gone.stderr.starts_with("error: no node runs on data directory"), "{gone:?}");
+        }
     }
 }
 

@@ -218,3 +218,65 @@ fn lasting(error: &AskError) -> bool {
 const MAX_CONNECTIONS: usize = 16;
 const IDLE: Duration = Duration::from_secs(10);
 const MAX_DEADLINE_MS: u32 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use fedist::{prelude::*, transport::memory::MemoryNet};
+
+    use super::*;
+    use crate::cli::admin::Client;
+
+    #[derive(Debug, Message, Serialize, Deserialize)]
+    #[wire(name = "test.note", version = 1)]
+    struct Note;
+
+    struct Idle;
+
+    impl Actor for Idle {
+        type Context = Context<Self>;
+    }
+
+    #[tokio::test]
+    async fn a_command_sees_the_tree_and_the_dead_letters_of_a_node_with_actors() {
+        let one = RegionId::new(1).unwrap();
+        let node = Node::builder(one)
+            .name("home")
+            .memory(MemoryNet::new(1).port(one))
+            .start()
+            .await
+            .unwrap();
+        let supervisor = Supervisor::rest_for_one()
+            .name("shop")
+            .child(child("cart", || Idle))
+            .start_wait(&node)
+            .await
+            .unwrap();
+        let nobody: RegionPid = "1.999999".parse().unwrap();
+        nobody.do_send(&node, Note);
+        nobody.do_send(&node, Note);
+
+        let dir = tempfile::tempdir().unwrap();
+        let (stop, _stopped) = watch::channel(false);
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let open = server.open(node.clone(), dir.path(), stop).unwrap();
+        let path = dir.path().to_owned();
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut client = Client::connect(&path)?;
+            Ok::<_, Failure>((client.tree()?, client.dead_letters()?))
+        });
+        let (trees, letters) = asked.await.unwrap().unwrap();
+
+        let shop = trees.trees.iter().find(|tree| tree.pid == Some(supervisor.pid())).unwrap();
+        let children: Vec<&str> = shop.children.iter().map(|child| child.name.as_str()).collect();
+        assert_eq!(children, ["cart"]);
+        assert!(trees.trees.iter().any(|tree| tree.name == "system"), "the runtime's own");
+        assert_eq!(letters.dropped["no_actor"], 2);
+        assert_eq!(letters.letters.len(), 2);
+        let letter = &letters.letters[0];
+        assert_eq!((letter.to, letter.from), (nobody, None));
+        assert_eq!((letter.message.as_str(), letter.reason.as_str()), ("test.note", "no_actor"));
+        assert!(letter.at_ms <= letters.uptime_ms);
+        drop(open);
+        node.stop().await;
+    }
+}
