@@ -128,7 +128,7 @@ mod tests {
     fn letters(count: u64) -> Letters {
         let letter = |n: u64| {
             serde_json::from_value(json!({
-                "at_ms": n * 1000, "from": (n % 2 == 0).then_some(0x0001_0000_0000_0100_u64),
+                "at_ms": n * 1000, "from": (n.is_multiple_of(2)).then_some(0x0001_0000_0000_0100_u64),
                 "to": 0x0002_0000_0000_0200_u64, "message": "chat.post", "reason": "no_actor",
             }))
             .unwrap()

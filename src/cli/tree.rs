@@ -132,15 +132,15 @@ mod tests {
     #[test]
     fn children_hang_below_their_supervisors() {
         let trees = vec![
-            tree("system", vec![tree("relays", vec![tree("relay 2", vec![])]), tree("hub", vec![])]),
+            tree(
+                "system",
+                vec![tree("relays", vec![tree("relay 2", vec![])]), tree("hub", vec![])],
+            ),
             tree("shop", vec![tree("cart", vec![])]),
         ];
         let drawn: Vec<String> =
             lines(&trees).iter().map(|(indent, tree)| format!("{indent}{}", tree.name)).collect();
-        assert_eq!(
-            drawn,
-            ["system", "├─ relays", "│  └─ relay 2", "└─ hub", "shop", "└─ cart"]
-        );
+        assert_eq!(drawn, ["system", "├─ relays", "│  └─ relay 2", "└─ hub", "shop", "└─ cart"]);
         let trees = Trees {
             region: fedist::RegionId::new(1).unwrap(),
             name: "home".to_owned(),
