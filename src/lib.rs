@@ -8,7 +8,7 @@
 //! - [`Node`] and [`NodeBuilder`]: starting, looking at and stopping one node.
 //! - [`Message`](derive@Message), [`WireMessage`], [`Export`]: what may be sent to whom.
 //! - [`RegionAddr`], [`RegionRecipient`], [`PidSend`], [`Ask`]: sending; [`SendError`], [`AskError`]: how it fails.
-//! - [`Context::monitor`], [`Context::link`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`]: failure.
+//! - [`Context::monitor`], [`Context::link`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`], [`Tree`]: failure.
 //! - [`Node::register`], [`Node::whereis`], [`Via`], [`Alias`]: names; [`Undelivered`]: what did not arrive; [`TimerRef`].
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
 //! - [`Groups`], [`Member`], [`GroupEvent`]: actors under a common name, and one message to all of them.
@@ -40,6 +40,8 @@ mod guides {
     mod names {}
     #[doc = include_str!("../docs/tasks.md")]
     mod tasks {}
+    #[doc = include_str!("../docs/supervision.md")]
+    mod supervision {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/architecture.md")]

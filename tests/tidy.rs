@@ -127,6 +127,19 @@ fn engines_of_names_tasks_and_timers_have_no_clock_no_runtime_and_no_dice() {
 }
 
 #[test]
+fn the_plan_of_a_supervisor_has_no_clock_no_runtime_and_no_dice() {
+    absent(
+        &["fedist-actors/src/supervision"],
+        &["Instant::now", "SystemTime", "tokio::", "actix", "Rng::new", "fastrand::u", ".clock"],
+        |name| {
+            !["supervision/plan", "supervision/pace.rs", "supervision/rules.rs"]
+                .iter()
+                .any(|pure| name.contains(pure))
+        },
+    );
+}
+
+#[test]
 fn files_are_read_and_written_in_their_shells_only() {
     absent(&["fedist-registry/src", "fedist-transport/src"], &["std::fs", "redb::"], |name| {
         name.starts_with("fedist-registry/src/store")
