@@ -79,6 +79,31 @@ fn any_service_that_is_killed_is_started_again_under_its_id() {
 }
 
 #[test]
+fn the_system_supervisor_itself_is_started_again_with_all_its_services() {
+    run(async {
+        let net = MemoryNet::new(44);
+        let nodes = chain(&net, 2).await;
+        let supervisor = Supervisor::one_for_one().name("app").start_wait(&nodes[1]).await.unwrap();
+        let old = system(&nodes[1]).pid.unwrap();
+        nodes[1].kill(old);
+        eventually("another one has all services", || async {
+            nodes[1].tree().iter().any(|tree| {
+                tree.name == "system"
+                    && tree.pid != Some(old)
+                    && tree.children.len() == 7
+                    && tree.children.iter().all(|child| child.state == ChildState::Running)
+            })
+        })
+        .await;
+        eventually("it is found from the other region", || async {
+            nodes[0].whereis("2/app").await == Ok(supervisor.pid())
+        })
+        .await;
+        stop(&nodes).await;
+    });
+}
+
+#[test]
 fn the_tree_shows_supervisors_of_the_application_with_all_below_them() {
     run(async {
         let net = MemoryNet::new(43);
