@@ -84,6 +84,24 @@ fn a_lost_connection_ends_links_and_fires_monitors_on_both_sides() {
     });
 }
 
+// unlink/1, demonitor/1: what was taken back has no effect later, on neither side.
+#[test]
+fn a_lost_connection_is_nothing_to_links_and_monitors_that_were_taken_back() {
+    when_cut(57, async |net, near: &Node, far: &Node| {
+        let (a, b) = (Proc::new(near), Proc::new(far));
+        a.link(&b).await;
+        a.unlink(&b).await;
+        let monitor = a.monitor(&b).await;
+        assert!(a.demonitor(monitor).await);
+        let (witness, there) = (Proc::new(near), Proc::new(far));
+        witness.link(&there).await;
+        net.isolate(far.region());
+        assert!(unreachable(&witness.ended().await) && unreachable(&there.ended().await));
+        assert!(a.alive().await && b.alive().await);
+        assert!(a.events().is_empty());
+    });
+}
+
 // monitor_nodes/1: nodedown when the connection is lost, nodeup when it is there again, to every subscriber,
 // nodedown behind the signals of the lost connection, and the old connection's nodedown before the new nodeup.
 #[test]
