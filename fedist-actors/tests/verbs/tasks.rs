@@ -48,11 +48,20 @@ async fn after(_cx: TaskCx, (key, number, milliseconds): (u64, u64, u64)) -> u64
     number
 }
 
+/// Waits for the word of its test.
+#[task(name = "verbs.gated", version = 1, crate = "fedist_actors")]
+async fn gated(_cx: TaskCx, key: u64) -> u64 {
+    while !has(key, "go on") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    14
+}
+
 /// Runs until it is cancelled.
 #[task(name = "verbs.endless", version = 1, crate = "fedist_actors")]
 async fn endless(_cx: TaskCx, key: u64) -> u64 {
     let _mark = Mark { key, done: false };
-    note_start(key);
+    note(key, "started");
     std::future::pending().await
 }
 
@@ -60,7 +69,7 @@ async fn endless(_cx: TaskCx, key: u64) -> u64 {
 #[task(name = "verbs.careful", version = 1, crate = "fedist_actors")]
 async fn careful(cx: TaskCx, key: u64) -> String {
     cx.trap_shutdown(true);
-    note_start(key);
+    note(key, "started");
     cx.cancelled().await;
     "finished".to_owned()
 }
@@ -80,7 +89,7 @@ async fn print_two(cx: TaskCx, (): ()) -> u64 {
 #[task(name = "verbs.unlisted", version = 1, crate = "fedist_actors")]
 async fn unlisted(_cx: TaskCx, (): ()) {}
 
-/// What became of tasks, by the key of the one that started them.
+/// What is known of tasks, by the key of the one that started them.
 static FATES: Mutex<Vec<(u64, &str)>> = Mutex::new(Vec::new());
 
 struct Mark {
@@ -91,12 +100,12 @@ struct Mark {
 impl Drop for Mark {
     fn drop(&mut self) {
         let fate = if self.done { "ran to its end" } else { "cancelled" };
-        FATES.lock().unwrap().push((self.key, fate));
+        note(self.key, fate);
     }
 }
 
-fn note_start(key: u64) {
-    FATES.lock().unwrap().push((key, "started"));
+fn note(key: u64, word: &'static str) {
+    FATES.lock().unwrap().push((key, word));
 }
 
 fn new_key() -> u64 {
@@ -229,9 +238,10 @@ pub(crate) async fn task_unknown(near: &Node, far: &Node) -> String {
 }
 
 pub(crate) async fn task_yield(near: &Node, far: &Node) -> String {
-    let mut handle =
-        near.tasks().at(far.region()).start(after, (new_key(), 14, 300)).await.unwrap();
+    let key = new_key();
+    let mut handle = near.tasks().at(far.region()).start(gated, key).await.unwrap();
     let first = handle.yield_for(ms(0)).await.map(outcome);
+    note(key, "go on");
     let second = handle.yield_for(ms(15_000)).await.map(outcome);
     let third = handle.yield_for(ms(0)).await.map(outcome);
     let said = |said: Option<String>| said.unwrap_or_else(|| "None".to_owned());
