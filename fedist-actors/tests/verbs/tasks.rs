@@ -20,18 +20,26 @@ use crate::{probe::*, support::*, table::debug};
 
 /// The tasks and factories of every node.
 pub(crate) fn offers(builder: NodeBuilder) -> NodeBuilder {
-    builder.task(double).task(after).task(endless).task(careful).task(bug).task(print_two).factory(
-        "probe",
-        1,
-        |dies: bool| {
-            Probe::with_start(move |_, ctx| {
-                if dies {
-                    ctx.exit(custom("at once"));
-                }
-            })
-        },
-        |export| export.handles::<Note>().handles::<Sync>(),
-    )
+    builder
+        .task(double)
+        .task(after)
+        .task(endless)
+        .task(gated)
+        .task(careful)
+        .task(bug)
+        .task(print_two)
+        .factory(
+            "probe",
+            1,
+            |dies: bool| {
+                Probe::with_start(move |_, ctx| {
+                    if dies {
+                        ctx.exit(custom("at once"));
+                    }
+                })
+            },
+            |export| export.handles::<Note>().handles::<Sync>(),
+        )
 }
 
 #[task(name = "verbs.double", version = 1, crate = "fedist_actors")]
