@@ -34,16 +34,26 @@ pub mod __private {
 mod guides {
     #[doc = include_str!("../docs/getting-started.md")]
     mod getting_started {}
-    #[doc = include_str!("../docs/groups.md")]
-    mod groups {}
+    #[doc = include_str!("../docs/actors.md")]
+    mod actors {}
+    #[doc = include_str!("../docs/supervision.md")]
+    mod supervision {}
     #[doc = include_str!("../docs/names.md")]
     mod names {}
     #[doc = include_str!("../docs/tasks.md")]
     mod tasks {}
-    #[doc = include_str!("../docs/supervision.md")]
-    mod supervision {}
+    #[doc = include_str!("../docs/groups.md")]
+    mod groups {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
+    #[doc = include_str!("../docs/coming-from-actix.md")]
+    mod coming_from_actix {}
+    #[doc = include_str!("../docs/coming-from-erlang.md")]
+    mod coming_from_erlang {}
+    #[doc = include_str!("../docs/coming-from-kameo.md")]
+    mod coming_from_kameo {}
+    #[doc = include_str!("../docs/coming-from-ractor.md")]
+    mod coming_from_ractor {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
     #[doc = include_str!("../docs/wire-protocol.md")]
