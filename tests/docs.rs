@@ -1,5 +1,6 @@
-//! The "coming from" pages keep their word: every piece of Rust in a right column of their tables
-//! occurs in a block of the same page that is compiled and run as a doc test.
+//! The documentation keeps its word: links lead somewhere, pages with Rust are doc tests, and every
+//! piece of Rust in a right column of the "coming from" pages occurs in a block of the same page
+//! that is compiled and run.
 
 use std::{fs, path::Path};
 
@@ -111,6 +112,72 @@ fn every_page_of_the_documentation_with_rust_in_it_is_a_doc_test() {
             assert!(facade.contains(&format!("include_str!(\"../docs/{name}\")")), "{name}");
         }
     }
+}
+
+/// A heading as the part of a link behind the `#`, as GitHub and rustdoc make it.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The lines outside of code blocks.
+fn prose(page: &str) -> Vec<&str> {
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            inside = !inside;
+        } else if !inside {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file_and_a_heading() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            pages.push(format!("docs/{name}"));
+        }
+    }
+    let (mut broken, mut links) = (Vec::new(), 0);
+    for path in &pages {
+        let text = read(path);
+        let lines = prose(&text);
+        for target in lines.iter().flat_map(|line| line.split("](").skip(1)) {
+            let target = target.split(')').next().unwrap_or_default();
+            if target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+            let file = if file.is_empty() { path.into() } else { folder.join(file) };
+            if !root.join(&file).exists() {
+                broken.push(format!("{path}: {target}: no such file"));
+            } else if !heading.is_empty() {
+                let text = fs::read_to_string(root.join(&file)).unwrap();
+                let mut headings = prose(&text).into_iter().filter(|line| line.starts_with('#'));
+                if !headings.any(|line| anchor(line) == heading) {
+                    broken.push(format!("{path}: {target}: no such heading"));
+                }
+            }
+        }
+    }
+    assert!(links > 30, "{links} links; is something wrong with the search?");
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn headings_become_anchors_as_readers_have_them() {
+    assert_eq!(anchor("## Links and exits"), "links-and-exits");
+    assert_eq!(anchor("### Plain async code, with a mailbox"), "plain-async-code-with-a-mailbox");
+    assert_eq!(anchor("# What is `fedist`?"), "what-is-fedist");
 }
 
 #[test]
