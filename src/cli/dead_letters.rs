@@ -32,8 +32,8 @@ pub(crate) fn run(args: &DeadLettersArgs) -> anyhow::Result<ExitCode> {
         let listed = letters.letters.iter().map(|letter| {
             json!({
                 "age_ms": age_ms(&letters, letter),
-                "from": letter.from,
-                "to": letter.to,
+                "from": letter.from.map(|from| from.to_string()),
+                "to": letter.to.to_string(),
                 "message": letter.message,
                 "reason": letter.reason,
             })

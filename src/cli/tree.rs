@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use fedist::{ChildKind, ChildState, Strategy, Tree};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     AdminArgs,
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &TreeArgs) -> anyhow::Result<ExitCode> {
         say_json(&json!({
             "region": trees.region,
             "name": trees.name,
-            "trees": trees.trees,
+            "trees": trees.trees.iter().map(as_json).collect::<Vec<_>>(),
         }))?;
     } else {
         say(&render(&trees))?;
@@ -67,6 +67,23 @@ fn render(trees: &Trees) -> String {
     )
 }
 
+/// One process and what is below it, in the words of the table. Pids are text: as numbers they are
+/// longer than what most readers of JSON keep.
+fn as_json(tree: &Tree) -> Value {
+    json!({
+        "name": tree.name,
+        "pid": tree.pid.map(|pid| pid.to_string()),
+        "kind": match tree.kind {
+            ChildKind::Worker => "worker",
+            ChildKind::Supervisor => "supervisor",
+        },
+        "strategy": tree.strategy.map(strategy),
+        "state": state(tree.state),
+        "restarts": tree.restarts,
+        "children": tree.children.iter().map(as_json).collect::<Vec<_>>(),
+    })
+}
+
 /// Every process once, children below their supervisors, with what is to be drawn before their names.
 fn lines(trees: &[Tree]) -> Vec<(String, &Tree)> {
     let mut drawn = Vec::new();
@@ -89,13 +106,18 @@ fn lines(trees: &[Tree]) -> Vec<(String, &Tree)> {
 }
 
 fn kind(tree: &Tree) -> &'static str {
-    match (tree.kind, tree.strategy) {
-        (ChildKind::Worker, _) => "worker",
-        (ChildKind::Supervisor, None) => "supervisor",
-        (ChildKind::Supervisor, Some(Strategy::OneForOne)) => "one_for_one",
-        (ChildKind::Supervisor, Some(Strategy::OneForAll)) => "one_for_all",
-        (ChildKind::Supervisor, Some(Strategy::RestForOne)) => "rest_for_one",
-        (ChildKind::Supervisor, Some(Strategy::Dynamic)) => "dynamic",
+    match tree.kind {
+        ChildKind::Worker => "worker",
+        ChildKind::Supervisor => tree.strategy.map_or("supervisor", strategy),
+    }
+}
+
+fn strategy(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::OneForOne => "one_for_one",
+        Strategy::OneForAll => "one_for_all",
+        Strategy::RestForOne => "rest_for_one",
+        Strategy::Dynamic => "dynamic",
     }
 }
 
@@ -153,6 +175,13 @@ mod tests {
              shop     -    rest_for_one  running         2\n\
              └─ cart  -    worker        running         2\n"
         );
+        let shown = as_json(&trees.trees[0]);
+        assert_eq!(
+            (&shown["kind"], &shown["strategy"]),
+            (&"supervisor".into(), &"rest_for_one".into())
+        );
+        let cart = &shown["children"][0];
+        assert_eq!((&cart["kind"], &cart["state"]), (&"worker".into(), &"running".into()));
         let none = Trees { trees: Vec::new(), ..trees };
         assert_eq!(render(&none), "region 1 home has no supervisor\n");
     }
