@@ -143,6 +143,10 @@ impl Node {
         self.inner().ties.watch_region(region, monitor, RegionWatcher { holder, sink });
         if region != self.region() {
             self.queue(Outbound::Run(Box::new(move |core: &mut Core| core.keep_watch(region))));
+            // A session opens with its first record. This one says nothing new to the other side;
+            // without it, a region that nobody talks to would be neither reachable nor lost.
+            let pid = RegionPid::new(region, service::HUB);
+            self.signal(region, &Signal::Demonitor { pid, monitor });
         }
         monitor
     }

@@ -250,3 +250,19 @@ fn a_node_that_stops_ends_its_processes_first() {
         });
     }
 }
+
+// monitor_node/2: where there is no connection yet, one is set up, or nodedown tells that it could not be.
+#[test]
+fn a_monitor_reaches_for_a_region_that_nobody_has_talked_to() {
+    when_cut(58, async |net, near: &Node, far: &Node| {
+        let (a, late, region) = (Proc::new(near), Proc::new(near), far.region());
+        a.run(move |_, ctx| ctx.monitor_region(region)).await;
+        a.until("the first sight", |a| a.changes() == [RegionChange::Reachable]).await;
+        net.isolate(region);
+        a.until("the loss", |a| a.changes().len() == 2).await;
+        assert!(matches!(a.changes()[1], RegionChange::Unreachable { .. }));
+        late.run(move |_, ctx| ctx.monitor_region(region)).await;
+        let lost = |late: &Proc| matches!(late.changes()[..], [RegionChange::Unreachable { .. }]);
+        late.until("that it cannot be reached", lost).await;
+    });
+}
