@@ -642,7 +642,7 @@ impl Node {
             .inlet(wire_type::<M>())
             .and_then(|inlet| inlet.route().downcast::<Arc<dyn Route<M>>>().ok())
             .map(|route| *route)
-            .ok_or(AskError::Denied(pid))
+            .ok_or_else(|| process.refusal())
     }
 
     /// The body of a request that may be sent more than once.

@@ -24,7 +24,7 @@ pub(crate) use running::{
 pub(crate) use table::{IdHasher, ProcessTable};
 
 use crate::{
-    ExitReason,
+    AskError, ExitReason,
     exit::{DownSink, Exit, MonitorRef},
     inlet::Inlet,
     names::NameScope,
@@ -203,6 +203,14 @@ impl<B: ?Sized> Process<B> {
             Some(Arc::clone(inlet))
         })
         .flatten()
+    }
+
+    /// Why a message has no inlet here. One that ends at this moment has lost its books already.
+    pub(crate) fn refusal(&self) -> AskError {
+        match self.is_alive() {
+            true => AskError::Denied(self.pid),
+            false => AskError::NoActor(self.pid),
+        }
     }
 
     pub(crate) fn is_exported(&self) -> bool {

@@ -153,7 +153,7 @@ impl Core {
         }
         let known = self.node.inner().types.contains_key(&header.type_hash);
         if known || !process.is_exported() {
-            return Err(AskError::Denied(pid));
+            return Err(process.refusal());
         }
         Err(AskError::UnknownType {
             pid,

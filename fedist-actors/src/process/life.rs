@@ -242,7 +242,10 @@ impl Node {
         let ties = &self.inner().ties;
         let refused = match self.local_address_of(to) {
             None => Some(ExitReason::NoActor),
-            Some(process) if !process.lets_link(from.region()) => Some(ExitReason::Denied),
+            Some(process) if !process.lets_link(from.region()) => Some(match process.is_alive() {
+                true => ExitReason::Denied,
+                false => ExitReason::NoActor,
+            }),
             Some(_) if !ties.add_link(to.local(), from) => {
                 Some(ExitReason::Custom("too many links from one region".to_owned()))
             }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Handler};
 use fedist_actors::{
-    AskError, AsyncHandler, Context, Down, LocalAddr, Message, Node, PidSend, async_handler,
+    AskError, AsyncHandler, Context, Down, LocalAddr, Message, Node, PidSend, SendError,
+    async_handler,
 };
 use fedist_registry::RegionPid;
 use serde::{Deserialize, Serialize};
@@ -159,6 +160,30 @@ fn a_call_of_nobody_fails_at_once() {
         let started = Instant::now();
         assert_eq!(nobody.send(near, Work(0)).await, Err(AskError::NoActor(nobody)));
         assert!(started.elapsed() < ms(2_000));
+    });
+}
+
+// The same in the very moment of an end: it is there or it is not; there is nothing in between that denies.
+#[test]
+fn a_call_of_one_that_is_just_ending_is_answered_or_says_no_actor() {
+    at_every_distance(async |near: &Node, far: &Node| {
+        for _ in 0..300 {
+            let server = server(far);
+            far.kill(server);
+            // Without a pause, so that some meet the very moment.
+            while near.region() == far.region() {
+                match server.try_send(near, Note(1)) {
+                    Ok(()) | Err(SendError::Full(_)) => {}
+                    Err(SendError::NoActor(pid, _)) if pid == server => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            match server.send(near, Count).await {
+                Ok(_) | Err(AskError::NoReply(_)) => {}
+                Err(AskError::NoActor(pid)) if pid == server => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     });
 }
 
