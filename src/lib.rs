@@ -112,11 +112,14 @@ mod refused {}
 
 /// Everything that a program with actors in regions usually needs.
 pub mod prelude {
-    pub use actix::{Actor, ActorContext, AsyncContext, Handler, MessageResult};
+    pub use actix::{
+        Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, MessageResult, WrapFuture,
+    };
     pub use fedist_actors::{
-        AskError, AsyncHandler, Context, Down, Exit, ExitReason, Message, Node, PidSend,
-        RegionAddr, RegionRecipient, Restart, SendError, Supervisor, TaskCx, WireMessage,
-        async_handler, child, exported_child,
+        AskError, AsyncHandler, Context, Down, Exit, ExitReason, GroupEvent, LocalAddr, Mailbox,
+        MailboxEvent, Message, Node, PidSend, Place, RegionAddr, RegionChange, RegionEvent,
+        RegionRecipient, Restart, SendError, Supervisor, TaskCx, Undelivered, WireMessage,
+        async_handler, child, exported_child, remote_child, supervisor_child,
     };
     pub use fedist_registry::{RegionId, RegionPid};
     pub use serde::{Deserialize, Serialize};

@@ -4,14 +4,14 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     thread::ThreadId,
     time::{Duration, Instant},
 };
 
 use actix::{
-    Actor, Addr, Handler,
+    Actor, Addr, Handler, Recipient,
     dev::{ToEnvelope, channel},
     prelude::SendError as ActixSendError,
 };
@@ -78,8 +78,12 @@ pub(crate) struct NodeInner {
     pub(crate) supervisors: Supervisors,
     pub(crate) tasks: TaskBook,
     pub(crate) groups: GroupBook,
-    /// Stable names of the message types that this node exports or has sent, by hash.
+    /// Stable names of the message types that this node exports, by hash.
     pub(crate) types: DashMap<u32, &'static str>,
+    /// Those that it has sent to other regions, for dead letters.
+    pub(crate) sent_types: DashMap<u32, &'static str>,
+    /// The type that was sent last.
+    pub(crate) last_type: AtomicU32,
     pub(crate) hub_thread: ThreadId,
     pub(crate) hub_arbiter: ArbiterHandle,
     /// Where actors run when they are spawned from outside; the hub's own by default.
@@ -143,6 +147,16 @@ impl<A: Actor> LocalAddr<A> {
     /// The same actor as an address that can travel.
     pub fn region_addr(&self) -> RegionAddr<A> {
         RegionAddr::new(&self.node, self.pid())
+    }
+
+    /// The actor as anything that handles `M`, in this node.
+    pub fn recipient<M>(&self) -> Recipient<M>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: actix::Message<Result: Send> + Send + 'static,
+    {
+        Addr::clone(self).recipient()
     }
 
     /// Sends without waiting. Unlike actix's, it keeps to the mailbox's bound: what does not fit is
@@ -661,7 +675,16 @@ impl Node {
         if body.len() > self.0.max_message {
             return Err(OutgoingError::TooLarge { len: body.len(), max: self.0.max_message });
         }
+        self.know_type::<M>();
         Ok(body)
+    }
+
+    /// Keeps the name of a type that is sent, for dead letters. Messages come in runs of one type.
+    fn know_type<M: WireMessage>(&self) {
+        let hash = wire_type::<M>();
+        if self.0.last_type.swap(hash, Ordering::Relaxed) != hash {
+            self.0.sent_types.entry(hash).or_insert(M::NAME);
+        }
     }
 
     pub(crate) fn refusal(&self, region: RegionId, refused: &Refused) -> AskError {
@@ -674,7 +697,7 @@ impl Node {
     }
 
     pub(crate) fn type_name(&self, wire_type: u32) -> String {
-        match self.0.types.get(&wire_type) {
+        match self.0.types.get(&wire_type).or_else(|| self.0.sent_types.get(&wire_type)) {
             Some(name) => (*name).to_owned(),
             None => format!("type {wire_type:#010x}"),
         }

@@ -10,7 +10,7 @@ use fedist_registry::{LocalId, RegionId, RegionPid};
 
 use crate::{
     exit::{DownSink, MonitorRef},
-    region_event::RegionEvent,
+    region_event::{RegionChange, RegionEvent},
 };
 
 /// The ties of a node, by region.
@@ -40,6 +40,8 @@ pub(crate) struct RegionWatcher {
     /// The process that holds it, whose waiting messages its events must not overtake.
     pub(crate) holder: LocalId,
     pub(crate) sink: RegionSink,
+    /// What it was told last.
+    pub(crate) reachable: Option<bool>,
 }
 
 /// A monitor on a process of another region.
@@ -135,14 +137,23 @@ impl Ties {
         self.with(region, |ties| ties.region_watchers.remove(&monitor).is_some())
     }
 
-    pub(crate) fn region_watchers(&self, region: RegionId) -> Vec<(MonitorRef, RegionWatcher)> {
-        let regions = self.lock();
-        regions.get(&region).map_or_else(Vec::new, |ties| {
-            ties.region_watchers
-                .iter()
-                .map(|(monitor, watcher)| (*monitor, watcher.clone()))
-                .collect()
-        })
+    /// The monitors of a region for which `change` is one: each failed attempt to open a session ends
+    /// one, but only the first is the loss of the region.
+    pub(crate) fn region_watchers(
+        &self,
+        region: RegionId,
+        change: RegionChange,
+    ) -> Vec<(MonitorRef, RegionWatcher)> {
+        let reachable = !matches!(change, RegionChange::Unreachable { .. });
+        let mut regions = self.lock();
+        let Some(ties) = regions.get_mut(&region) else {
+            return Vec::new();
+        };
+        let told = ties.region_watchers.iter_mut().filter_map(|(monitor, watcher)| {
+            let before = watcher.reachable.replace(reachable);
+            (reachable || before != Some(false)).then(|| (*monitor, watcher.clone()))
+        });
+        told.collect()
     }
 
     /// Whether anything here waits to hear of the end of `region`.

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -197,6 +197,8 @@ impl Launch {
             tasks: TaskBook::new(self.offers),
             groups: GroupBook::new(me, boot, self.max_message),
             types: dashmap::DashMap::new(),
+            sent_types: dashmap::DashMap::new(),
+            last_type: AtomicU32::new(0),
             hub_thread: std::thread::current().id(),
             hub_arbiter: Arbiter::current(),
             arbiters: handles[..extra].to_vec(),

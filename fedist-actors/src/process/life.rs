@@ -140,7 +140,11 @@ impl Node {
         sink: RegionSink,
     ) -> MonitorRef {
         let monitor = self.inner().next_monitor();
-        self.inner().ties.watch_region(region, monitor, RegionWatcher { holder, sink });
+        self.inner().ties.watch_region(
+            region,
+            monitor,
+            RegionWatcher { holder, sink, reachable: None },
+        );
         if region != self.region() {
             self.queue(Outbound::Run(Box::new(move |core: &mut Core| core.keep_watch(region))));
             // A session opens with its first record. This one says nothing new to the other side;
@@ -414,7 +418,7 @@ impl Node {
 
     /// What the monitors of a region are to be told.
     pub(crate) fn region_notices(&self, region: RegionId, change: RegionChange) -> Vec<Notice> {
-        let watchers = self.inner().ties.region_watchers(region);
+        let watchers = self.inner().ties.region_watchers(region, change);
         let notice = |(monitor, watcher): (MonitorRef, RegionWatcher)| Notice {
             holder: Some(watcher.holder),
             tell: Box::new(move || (watcher.sink)(RegionEvent { monitor, region, change })),

@@ -7,7 +7,8 @@ use std::{
 
 use actix::{Actor, AsyncContext, Handler};
 use fedist_actors::{
-    Context, Down, ExitReason, PidSend, Restart, Supervisor, WhichChildren, exported_child,
+    Context, Down, ExitReason, FnAddr, Mailbox, MailboxEvent, PidSend, RegionChange, Restart,
+    Supervisor, WhichChildren, exported_child,
 };
 use fedist_registry::{LocalId, RegionPid};
 use fedist_transport::memory::MemoryNet;
@@ -198,5 +199,41 @@ fn a_supervisor_gives_up_when_its_intensity_is_reached() {
         eventually("the supervisor ends", || async { !seen.lock().unwrap().is_empty() }).await;
         let seen = seen.lock().unwrap();
         assert_eq!(*seen, [(supervisor.pid(), ExitReason::Shutdown)]);
+    });
+}
+
+#[test]
+fn a_region_is_lost_once_however_often_it_is_tried_again_and_then_reachable_again() {
+    run(async {
+        let net = MemoryNet::new(26);
+        let timeout = Duration::from_millis(400);
+        let near = root(&net).session_timeout(timeout).start().await.unwrap();
+        let far = below(&net, 1, 2).session_timeout(timeout).start().await.unwrap();
+        let nodes = [near, far];
+        routed(&nodes).await;
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let _: FnAddr<Note> = nodes[0]
+            .spawn_fn(move |mut mailbox: Mailbox<Note>| async move {
+                mailbox.monitor_region(id(2));
+                loop {
+                    if let MailboxEvent::Region(event) = mailbox.next().await {
+                        tell.send(event.change).unwrap();
+                    }
+                }
+            })
+            .unwrap();
+        assert_eq!(told.recv().await, Some(RegionChange::Reachable));
+        net.cut(id(1), id(2));
+        assert!(matches!(told.recv().await, Some(RegionChange::Unreachable { .. })));
+        // Each of these opens a session anew, and gives it up.
+        let nobody = RegionPid::new(id(2), LocalId::new(77_777_777).unwrap());
+        for _ in 0..3 {
+            let reason = nodes[0].monitor(nobody).await.reason;
+            assert!(matches!(reason, ExitReason::Unreachable { .. }), "{reason}");
+        }
+        assert!(told.try_recv().is_err(), "it is told of the loss once");
+        net.heal(id(1), id(2));
+        assert_eq!(told.recv().await, Some(RegionChange::Reachable));
+        stop(&nodes).await;
     });
 }
