@@ -738,8 +738,10 @@ impl Node {
         answered.await.ok()
     }
 
-    /// Stops the node: waits up to a second for what is under way, says goodbye to its peers so that they need not wait for a time-out,
-    /// ends its actors and its threads. Bounded by about two seconds; a second call returns at once.
+    /// Stops the node: its supervision trees end in their order, the youngest first, for a second at
+    /// most, then all other actors. It waits up to another second for what is under way, says goodbye to
+    /// its peers so that they need not wait for a time-out, and ends its threads. Bounded by about
+    /// three seconds; a second call returns at once.
     pub async fn stop(&self) {
         let already = self.0.stopped.swap(true, Ordering::AcqRel);
         for (_, gate) in self.0.gates.used() {

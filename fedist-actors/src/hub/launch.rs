@@ -64,6 +64,8 @@ pub(crate) struct Launch {
 
 /// Bytes that may wait between the node's senders and one region's session.
 const GATE_BYTES: usize = 8 << 20;
+/// How long a stopping node waits for its supervision trees to end in their order.
+const TREES: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(1);
 /// How long a stopping node gives its links to carry the goodbyes.
@@ -370,7 +372,9 @@ struct Running {
 
 async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
     node.inner().stopped.store(true, std::sync::atomic::Ordering::Release);
-    // Actors end first, so that their watchers elsewhere hear `Down(Shutdown)` before the goodbye.
+    // Actors end first, so that their watchers elsewhere hear `Down(Shutdown)` before the goodbye:
+    // those in trees in the trees' order, then all others, and whoever takes longer than there is time.
+    let _ = tokio::time::timeout(TREES, node.stop_trees()).await;
     node.end_all_actors();
     // What was accepted still arrives: a goodbye travels apart from the messages and may overtake them.
     let begun = tokio::time::Instant::now();

@@ -8,12 +8,12 @@ use fedist_registry::RegionPid;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    orders::Adopt,
+    orders::{Adopt, StopSupervisor},
     plan::Plan,
     rules::{ChildKind, ChildState, Strategy},
     supervisor::Supervisor,
 };
-use crate::Node;
+use crate::{ExitReason, Node};
 
 /// One process of a supervision tree, with what is below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,17 @@ impl Supervisors {
 }
 
 impl Node {
+    /// Ends the application's trees, the youngest first, each as its supervisors end their children.
+    pub(crate) async fn stop_trees(&self) {
+        for (pid, entry) in self.inner().supervisors.roots().into_iter().rev() {
+            if !entry.system {
+                let ended = self.monitor(pid);
+                entry.addr.do_send(StopSupervisor(ExitReason::Shutdown));
+                ended.await;
+            }
+        }
+    }
+
     /// The supervision trees of this node: the runtime's own, `system`, and one for each supervisor
     /// of the application that has no parent, oldest first. Children that live in other regions are
     /// leaves. A picture of one moment, which asks nobody.

@@ -197,3 +197,41 @@ fn a_supervisor_that_still_starts_can_be_ended_with_its_parent() {
         node.stop().await;
     });
 }
+
+#[test]
+fn a_node_that_stops_ends_its_trees_in_order_and_waits_a_second_for_the_deaf() {
+    run(async {
+        let (node, journal) = (alone().await, Journal::default());
+        let outer = Supervisor::one_for_one().child(worker("a", &journal)).child(supervisor_child(
+            "inner",
+            {
+                let journal = journal.clone();
+                move || {
+                    Supervisor::rest_for_one()
+                        .child(worker("b", &journal))
+                        .child(worker("c", &journal))
+                }
+            },
+        ));
+        outer.start_wait(&node).await.unwrap();
+        let younger = Supervisor::one_for_one().child(worker("d", &journal));
+        younger.start_wait(&node).await.unwrap();
+        journal.take();
+        node.stop().await;
+        assert_eq!(journal.take(), ["end d", "end c", "end b", "end a"]);
+
+        let (node, journal) = (alone().await, Journal::default());
+        let stubborn = Supervisor::one_for_one()
+            .child(worker("before", &journal))
+            .child(deaf("stubborn", &journal).shutdown(Shutdown::Infinity));
+        stubborn.start_wait(&node).await.unwrap();
+        journal.take();
+        let begun = Instant::now();
+        node.stop().await;
+        assert!(begun.elapsed() >= Duration::from_secs(1), "it had its second");
+        let mut ends = journal.take();
+        ends.retain(|line| line.starts_with("end"));
+        ends.sort();
+        assert_eq!(ends, ["end before", "end stubborn"]);
+    });
+}
