@@ -9,14 +9,17 @@
 
 mod builder;
 mod node;
+mod spawn;
 mod status;
 
 mod address;
 mod ask;
+mod local_addr;
 mod message;
 mod origin;
 mod route;
 mod send_error;
+mod sending;
 
 mod async_handler;
 mod context;
@@ -59,6 +62,7 @@ pub use groups::{
     GroupCounters, GroupEvent, GroupWatch, Groups, JoinError, LeaveReason, Member, Meta,
     PublishError,
 };
+pub use local_addr::LocalAddr;
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;
 pub use names::{
@@ -66,10 +70,11 @@ pub use names::{
     LookupError, NameScope, RegisterError, Registration, Via, ViaAsk, ViaAskError, ViaSendError,
     Whereis,
 };
-pub use node::{GetOrSpawnError, LocalAddr, Node, SpawnError, View};
+pub use node::{Node, View};
 pub use origin::Origin;
 pub use region_event::{RegionChange, RegionEvent};
 pub use send_error::{AskError, SendError};
+pub use spawn::{GetOrSpawnError, SpawnError};
 pub use status::{LinkStatus, NodeStatus, RegionStatus, RouteStatus, SessionStatus};
 pub use supervision::{
     AutoShutdown, ChildCounts, ChildError, ChildKind, ChildRef, ChildSpec, ChildState, ChildStatus,
