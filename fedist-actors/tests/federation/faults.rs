@@ -130,7 +130,8 @@ fn a_hub_that_panics_under_traffic_goes_on_where_it_was() {
         let crashes = async {
             for _ in 0..5 {
                 for node in &nodes {
-                    assert!(node.danger_crash_hub().await);
+                    // It may still be away from the last time.
+                    eventually("a hub to crash", || node.danger_crash_hub()).await;
                 }
                 tokio::time::sleep(Duration::from_millis(60)).await;
             }
