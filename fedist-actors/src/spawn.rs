@@ -115,7 +115,7 @@ impl Node {
     {
         let (local_addr, receiver) = self.admit::<A>(self.next_local()?)?;
         tie(self, local_addr.pid());
-        let (node, cell) = (self.clone(), Arc::clone(&local_addr.cell()));
+        let (node, cell) = (self.clone(), Arc::clone(local_addr.cell()));
         let start = move || node.run_actor(cell, receiver, make);
         let runs =
             if spread { self.arbiter().spawn_fn(start) } else { self.run_on_actor_thread(start) };
@@ -147,7 +147,7 @@ impl Node {
     {
         let (local_addr, receiver) = self.admit::<A>(local)?;
         local_addr.cell().set_system();
-        self.run_actor(Arc::clone(&local_addr.cell()), receiver, make);
+        self.run_actor(Arc::clone(local_addr.cell()), receiver, make);
         Ok(local_addr)
     }
 
