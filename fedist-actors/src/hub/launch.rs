@@ -27,7 +27,7 @@ use fedist_transport::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, links::Dial, services};
+use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, services};
 use crate::{
     Node, StartError,
     dead_letter::DeadLetters,
@@ -232,11 +232,13 @@ impl Launch {
                 db: LinkStateDb::new(),
                 routes: RouteTable::empty(me),
                 relay_delay: RelayDelay::new(),
+                routing: Default::default(),
+                watch: Default::default(),
+                mesh: Default::default(),
+                membership: Default::default(),
                 links: HashMap::new(),
                 greeting: HashMap::new(),
                 next_serial: 0,
-                dials: HashMap::new(),
-                join_dial: Dial::default(),
                 sessions: HashMap::new(),
                 dirty: Vec::new(),
                 retry: HashSet::new(),
@@ -248,14 +250,9 @@ impl Launch {
                 random: fastrand::Rng::new(),
                 next_timer: Micros::ZERO,
                 last_tick: Micros::ZERO,
-                recompute_at: None,
-                suspects: HashMap::new(),
                 timer_changed: Rc::new(Notify::new()),
                 was_live: false,
                 started: Some(started),
-                last_join_answer: String::new(),
-                last_join_request: Micros::ZERO,
-                forwarding: HashSet::new(),
                 peer_boots: HashMap::new(),
                 stop: Rc::clone(&stop),
                 stopped: Vec::new(),

@@ -3,17 +3,14 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use fedist_registry::{
-    KeyHash, LinkAdvert, LinkCost, LinkEstimate, LinkLiveness, LinkState, Liveness, MeshConfig,
-    Micros, RegionId, RouteTable, desired_links,
-};
+use fedist_registry::{KeyHash, LinkCost, LinkEstimate, LinkLiveness, LinkState, Micros, RegionId};
 use fedist_transport::{
-    link::{DialError, Link, LinkTx},
+    link::{Link, LinkTx},
     wire::{Class, FrameKind, HopHeader},
 };
 
 use super::{
-    Core, CoreRef, TICK,
+    Core, CoreRef,
     control::{Control, Hello, STATES_PER_FRAME},
     frames::hop_header,
     membership::ID_CONFLICT,
@@ -32,11 +29,11 @@ pub(super) struct LinkPort {
     pub(super) estimate: LinkEstimate,
     pub(super) liveness: LinkLiveness,
     pub(super) peer_boot: u32,
-    relay: Option<LocalAddr<Relay>>,
-    advertised: Option<(LinkCost, Micros)>,
-    last_probe: Micros,
-    datagrams_received: u64,
-    sent_since: std::cell::Cell<Option<Micros>>,
+    pub(super) relay: Option<LocalAddr<Relay>>,
+    pub(super) advertised: Option<(LinkCost, Micros)>,
+    pub(super) last_probe: Micros,
+    pub(super) datagrams_received: u64,
+    pub(super) sent_since: std::cell::Cell<Option<Micros>>,
 }
 
 impl LinkPort {
@@ -45,31 +42,6 @@ impl LinkPort {
         if self.sent_since.get().is_none() {
             self.sent_since.set(Some(now));
         }
-    }
-}
-
-/// Attempts to open a link to one region.
-#[derive(Default)]
-pub(super) struct Dial {
-    running: bool,
-    failures: u32,
-    not_before: Micros,
-    pub(super) last_error: String,
-}
-
-impl Dial {
-    fn ready(&self, now: Micros) -> bool {
-        !self.running && now >= self.not_before
-    }
-
-    /// Exponential back-off from 100 ms to 5 s, with a fifth of jitter so that hubs do not dial in step.
-    fn failed(&mut self, now: Micros, error: String, random: &mut fastrand::Rng) {
-        let base = 100_u64.saturating_mul(1 << self.failures.min(6)).min(5_000);
-        let jitter = random.u64(0..=base / 5);
-        self.failures += 1;
-        self.running = false;
-        self.last_error = error;
-        self.not_before = now + Micros::from_millis(base + jitter);
     }
 }
 
@@ -257,7 +229,7 @@ impl Core {
                 self.mark_dirty(region);
             }
         }
-        self.suspects.remove(&peer);
+        self.watch.suspects.remove(&peer);
         tracing::info!(%peer, dialed = port.dialed, boot = hello.boot, "link up");
         self.count("links_opened");
         self.links.insert(peer, port);
@@ -293,36 +265,6 @@ impl Core {
         }
     }
 
-    /// Ends a link that does not answer any more, without waiting for its relay to notice.
-    fn link_dead(&mut self, peer: RegionId) {
-        if let Some(port) = self.links.remove(&peer) {
-            let now = self.now();
-            let silent_ms = now.saturating_sub(port.liveness.heard_at()).as_millis();
-            let probe_timeout_ms = port.estimate.probe_timeout_us() / 1000;
-            tracing::info!(%peer, silent_ms, probe_timeout_ms, "link is silent: taken as down");
-            self.count("links_silent");
-            self.suspects.insert(peer, now + SUSPICION);
-            port.tx.close("silent");
-            self.dial_failed(peer, now, "silent".to_owned());
-            self.update_own_state();
-            // What left within one round trip before the last sign of life met a dead peer already;
-            // signs of life are read once a tick, so they may be older than they look.
-            let round_trip = Micros(u64::from(port.estimate.probe_timeout_us())) + TICK;
-            let lost_since = port.liveness.heard_at().saturating_sub(round_trip);
-            self.recompute_routes_after(Some((peer, lost_since)));
-        }
-    }
-
-    fn link_changed(&mut self, up: bool) {
-        self.update_own_state();
-        if up {
-            self.schedule_recompute(Micros::ZERO);
-        } else {
-            // What was sent that way may be lost: another route takes it at once.
-            self.recompute_routes();
-        }
-    }
-
     /// Fault injection: makes the relay of a link panic. False when there is no such link.
     pub(crate) fn crash_relay(&mut self, peer: RegionId) -> bool {
         let relay = self.links.get(&peer).and_then(|port| port.relay.clone());
@@ -330,284 +272,6 @@ impl Core {
     }
 
     // ---- looking after them ------------------------------------------------------------------
-
-    pub(super) fn tick_links(&mut self, now: Micros, late: bool) {
-        let mut dead = Vec::new();
-        let mut probes = Vec::new();
-        for (peer, port) in &mut self.links {
-            let received = port.tx.stats().datagrams_received;
-            if received != port.datagrams_received {
-                port.datagrams_received = received;
-                port.liveness.handle_rx(now);
-            }
-            // What is stuck in the link's queues awaits a sign of life as much as what was just sent.
-            let stuck = Class::ALL.iter().any(|class| port.tx.queued(*class) > 0);
-            if let Some(sent) = port.sent_since.take().or(stuck.then_some(now)) {
-                port.liveness.handle_tx(sent);
-            }
-            let timeout = Micros(u64::from(port.estimate.probe_timeout_us()));
-            if port.liveness.handle_tick(now, timeout, late) == Liveness::Down {
-                dead.push(*peer);
-                continue;
-            }
-            let young = now.saturating_sub(port.since) < SETTLING
-                && now.saturating_sub(port.last_probe) >= SETTLING_PROBE;
-            if port.liveness.wants_probe(now, PROBE_IDLE) || young {
-                port.last_probe = now;
-                probes.push((*peer, port.serial));
-            }
-        }
-        let settled = |port: &LinkPort| now.saturating_sub(port.since) >= SETTLING;
-        if self.links.values().any(settled) {
-            let links = &self.links;
-            self.dials.retain(|peer, _| !links.get(peer).is_some_and(settled));
-            self.join_dial = Dial::default();
-        }
-        for peer in dead {
-            self.link_dead(peer);
-        }
-        for (peer, serial) in probes {
-            let ping = hop_header(FrameKind::Ping, Class::Control, self.region(), peer, 0);
-            self.send_on(peer, serial, ping, [Bytes::new(), Bytes::new()]);
-        }
-        // A handshake that is never followed by a hello ends here.
-        let silent: Vec<u64> = self
-            .greeting
-            .values()
-            .filter(|port| now.saturating_sub(port.since) > HELLO_TIMEOUT)
-            .map(|port| port.serial)
-            .collect();
-        for serial in silent {
-            if let Some(port) = self.greeting.remove(&serial) {
-                port.tx.close("no hello");
-            }
-        }
-        self.advertise_costs(now);
-        self.open_links(now);
-    }
-
-    /// Announces link costs that moved by more than max(5 %, 1 ms), at most every 5 s per link.
-    fn advertise_costs(&mut self, now: Micros) {
-        let mut moved = false;
-        for port in self.links.values_mut() {
-            let Some(cost) = port.estimate.cost(now) else {
-                continue;
-            };
-            let pause = if now.saturating_sub(port.since) < SETTLING + SETTLING {
-                Micros::from_millis(500)
-            } else {
-                ADVERTISE_PAUSE
-            };
-            let worth_it = match port.advertised {
-                None => true,
-                Some((old, at)) => {
-                    let slack = (old.as_micros() / 20).max(1_000);
-                    cost.as_micros().abs_diff(old.as_micros()) > slack
-                        && now.saturating_sub(at) >= pause
-                }
-            };
-            moved |= worth_it;
-        }
-        if moved {
-            self.update_own_state();
-            self.schedule_recompute(SPF_DELAY);
-        }
-    }
-
-    /// Writes this region's link state anew and floods it.
-    pub(super) fn update_own_state(&mut self) {
-        let now = self.now();
-        let mut links: Vec<LinkAdvert> = Vec::new();
-        for (peer, port) in &mut self.links {
-            if !self.registry.is_live(*peer) {
-                continue;
-            }
-            if let Some(cost) = port.estimate.cost(now) {
-                port.advertised = Some((cost, now));
-                links.push(LinkAdvert { to: *peer, cost });
-            }
-        }
-        links.sort_unstable_by_key(|link| link.to);
-        let relay = self.own_cost();
-        self.own_state.seq += 1;
-        self.own_state.links = links;
-        self.own_state.relay = relay;
-        self.db.apply(self.own_state.clone());
-        if self.is_live() {
-            let message = Control::LinkState(vec![self.own_state.clone()]);
-            self.broadcast(&message, None);
-        }
-    }
-
-    pub(super) fn handle_link_states(&mut self, peer: RegionId, states: Vec<LinkState>) {
-        let mut news = Vec::new();
-        for state in states {
-            if state.region == self.region() {
-                // Somebody remembers an earlier life of this region: outbid it.
-                if state.seq >= self.own_state.seq && state != self.own_state {
-                    self.own_state.seq = state.seq;
-                    self.update_own_state();
-                }
-                continue;
-            }
-            if self.db.apply(state.clone()) {
-                // Whoever says something new is alive, whatever became of the link to it.
-                self.suspects.remove(&state.region);
-                news.push(state);
-            }
-        }
-        if news.is_empty() {
-            return;
-        }
-        for chunk in news.chunks(STATES_PER_FRAME) {
-            self.broadcast(&Control::LinkState(chunk.to_vec()), Some(peer));
-        }
-        // A path of ours may have broken: that is acted upon at once, improvements can wait.
-        if self.routes_broken() {
-            self.recompute_routes();
-        } else {
-            self.schedule_recompute(SPF_DELAY);
-        }
-    }
-
-    fn routes_broken(&self) -> bool {
-        self.routes.iter().any(|(_, route)| {
-            let advertised =
-                |from, to| self.db.get(from).is_some_and(|state| state.cost_to(to).is_some());
-            std::iter::once(self.region())
-                .chain(route.hops.iter().copied())
-                .zip(route.hops.iter().copied())
-                .any(|(from, to)| !advertised(from, to) || !advertised(to, from))
-        })
-    }
-
-    pub(super) fn schedule_recompute(&mut self, delay: Micros) {
-        let at = self.now() + delay;
-        if self.recompute_at.is_none_or(|planned| at < planned) {
-            self.recompute_at = Some(at);
-            self.arm(at);
-        }
-    }
-
-    pub(super) fn recompute_routes(&mut self) {
-        self.recompute_routes_after(None);
-    }
-
-    /// `silent` names a link that was given up, and since when what went over it is lost.
-    fn recompute_routes_after(&mut self, silent: Option<(RegionId, Micros)>) {
-        self.recompute_at = None;
-        let now = self.now();
-        self.suspects.retain(|_, until| *until > now);
-        let suspects: Vec<RegionId> = self.suspects.keys().copied().collect();
-        let routes = RouteTable::compute(self.region(), &self.db, Some(&self.routes))
-            .around(&self.db, &suspects);
-        if let Some(until) = self.suspects.values().min().copied() {
-            self.schedule_recompute(until.saturating_sub(now));
-        }
-        let changed = routes.changed_from(&self.routes);
-        self.routes = routes;
-        self.publish_view();
-        for region in changed {
-            if let Some(slot) = self.sessions.get_mut(&region) {
-                let lost_since =
-                    silent.filter(|(peer, _)| slot.last_hop == Some(*peer)).map(|(_, since)| since);
-                slot.session.handle_path_change(now, lost_since);
-                self.mark_dirty(region);
-            }
-        }
-        self.flush();
-    }
-
-    /// Dials whom this region wants a link to and has none.
-    fn open_links(&mut self, now: Micros) {
-        if self.is_stopping() {
-            return;
-        }
-        let me = self.region();
-        let mut wanted: Vec<RegionId> = Vec::new();
-        if self.registry.get(me).is_some() {
-            let config = MeshConfig {
-                nearest: if self.is_live() { self.config.nearest } else { 0 },
-                extra: self.config.links.clone(),
-                avoid: Vec::new(),
-            };
-            let estimate = |region: RegionId| self.routes.get(region).map(|route| route.cost);
-            wanted = desired_links(me, &self.registry, &config, &estimate);
-        }
-        for region in wanted {
-            let linked = self.links.contains_key(&region);
-            let address = self.config.dial.get(&region).cloned().map_or_else(
-                || {
-                    self.registry
-                        .get(region)
-                        .map(|record| record.addresses.clone())
-                        .unwrap_or_default()
-                },
-                |address| vec![address],
-            );
-            let dial = self.dials.entry(region).or_default();
-            if !linked && dial.ready(now) && !address.is_empty() {
-                dial.running = true;
-                self.dial(Some(region), address);
-            }
-        }
-        if self.wants_join()
-            && self.links.is_empty()
-            && self.greeting.is_empty()
-            && self.join_dial.ready(now)
-        {
-            self.join_dial.running = true;
-            let join = self.config.join.clone();
-            self.dial(None, join);
-        }
-    }
-
-    fn dial_failed(&mut self, peer: RegionId, now: Micros, error: String) {
-        self.dials.entry(peer).or_default().failed(now, error, &mut self.random);
-    }
-
-    fn dial(&mut self, expect: Option<RegionId>, addresses: Vec<String>) {
-        let Some(core) = self.handle() else {
-            return;
-        };
-        let fabric = Rc::clone(&self.fabric);
-        actix_rt::spawn(async move {
-            let mut failure = "no address to dial".to_owned();
-            let mut refused = false;
-            for address in addresses {
-                match fabric.dial(&address, expect).await {
-                    Ok(link) => {
-                        let mut core = core.borrow_mut();
-                        // Until the link has settled this counts as a failure: a peer that closes it
-                        // at once is not dialed again at once.
-                        core.dial_ended(expect, "no hello yet".to_owned());
-                        core.link_ready(link);
-                        return;
-                    }
-                    Err(error) => {
-                        refused = matches!(error, DialError::PeerRefused { .. });
-                        failure = error.to_string();
-                    }
-                }
-            }
-            let mut core = core.borrow_mut();
-            core.count("dials_failed");
-            tracing::debug!(region = ?expect, error = %failure, "dialing failed");
-            if expect.is_none() {
-                core.join_dial_failed(&failure, refused);
-            }
-            core.dial_ended(expect, failure);
-        });
-    }
-
-    /// An attempt to dial a region, or the join address, is over.
-    fn dial_ended(&mut self, expect: Option<RegionId>, error: String) {
-        let now = self.now();
-        match expect {
-            Some(region) => self.dial_failed(region, now, error),
-            None => self.join_dial.failed(now, error, &mut self.random),
-        }
-    }
 
     pub(super) fn announce_leaving(&mut self) {
         self.broadcast(&Control::Leaving, None);
@@ -626,14 +290,4 @@ impl Core {
 
 /// Links that a node holds at most, both directions together.
 pub(super) const MAX_LINKS: usize = 64;
-/// A fresh link is probed often for this long, so that its cost is known soon.
-const SETTLING: Micros = Micros::from_millis(1_500);
-const SETTLING_PROBE: Micros = Micros::from_millis(150);
-const PROBE_IDLE: Micros = Micros::from_millis(1_000);
-/// For how long after its link went silent a region is not passed through if there is another way:
-/// by then its other neighbours have noticed as well.
-const SUSPICION: Micros = Micros::from_millis(3_000);
-const ADVERTISE_PAUSE: Micros = Micros::from_millis(5_000);
-/// Shortest paths are computed this long after a change, so that a burst is one computation.
-const SPF_DELAY: Micros = Micros::from_millis(50);
-const HELLO_TIMEOUT: Micros = Micros::from_millis(5_000);
+pub(super) const HELLO_TIMEOUT: Micros = Micros::from_millis(5_000);

@@ -6,6 +6,8 @@
 //! which goes the same way, and when it sees itself *live* it may send across regions.
 //! Whoever is behind pulls from a neighbour that is ahead.
 
+use std::collections::HashSet;
+
 use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{
     ApplyError, Change, LogEntry, Micros, Pull, RegionId, RegionPid, RegionRecord, RegistryError,
@@ -66,6 +68,16 @@ impl Handler<Propose> for Registrar {
         core.flush();
         MessageResult(answer)
     }
+}
+
+/// What joining keeps.
+#[derive(Default)]
+pub(super) struct Membership {
+    /// What the last attempt to join said.
+    last_answer: String,
+    last_request: Micros,
+    /// Neighbours whose change is on its way to the root: one at a time for each.
+    forwarding: HashSet<RegionId>,
 }
 
 impl Core {
@@ -178,14 +190,14 @@ impl Core {
     }
 
     pub(super) fn tick_membership(&mut self, now: Micros) {
-        if self.wants_join() && now.saturating_sub(self.last_join_request) >= JOIN_RETRY {
+        if self.wants_join() && now.saturating_sub(self.membership.last_request) >= JOIN_RETRY {
             self.request_membership();
         }
     }
 
     /// Says `Join` or `Activate`, whichever is next, on every link.
     fn request_membership(&mut self) {
-        self.last_join_request = self.now();
+        self.membership.last_request = self.now();
         let message = if self.record_differs() || self.self_status() != Some(Status::Joining) {
             Control::Join(self.config.record.clone())
         } else {
@@ -222,7 +234,7 @@ impl Core {
 
     /// What the last attempt to join said, for the error of a start that timed out.
     pub(super) fn join_answer(&self) -> String {
-        self.last_join_answer.clone()
+        self.membership.last_answer.clone()
     }
 
     // ---- control messages ------------------------------------------------------------------
@@ -288,7 +300,7 @@ impl Core {
             );
             return;
         };
-        if !self.forwarding.insert(peer) {
+        if !self.membership.forwarding.insert(peer) {
             self.count("changes_repeated");
             return;
         }
@@ -303,7 +315,7 @@ impl Core {
                     Err(error) => Err((format!("the root could not be asked: {error}"), false)),
                 };
             node.queue(Outbound::Run(Box::new(move |core| {
-                core.forwarding.remove(&peer);
+                core.membership.forwarding.remove(&peer);
                 if let Err((reason, permanent)) = answer {
                     core.send_control(peer, serial, &Control::JoinRefused { reason, permanent });
                 }
@@ -327,7 +339,7 @@ impl Core {
             return;
         }
         tracing::warn!(%reason, permanent, "join refused");
-        self.last_join_answer.clone_from(&reason);
+        self.membership.last_answer.clone_from(&reason);
         if permanent && let Some(started) = self.started.take() {
             let _ = started.send(Err(StartError::JoinRefused(reason)));
         }
@@ -392,7 +404,7 @@ impl Core {
     fn registry_diverged(&mut self, peer: RegionId) {
         self.count("registry_diverged");
         tracing::error!(%peer, "its registry is not the same log as ours; one of the two belongs to another federation or to a restored disk");
-        self.last_join_answer = format!(
+        self.membership.last_answer = format!(
             "the registry of region {peer} is another log than the copy in this data directory"
         );
     }

@@ -13,10 +13,13 @@ mod frames;
 mod launch;
 mod links;
 mod membership;
+mod mesh;
 mod outgoing;
 mod relay;
 mod report;
+mod routing;
 mod services;
+mod watch;
 
 use std::{
     cell::RefCell,
@@ -50,7 +53,7 @@ use crate::{
 };
 use asks::Asks;
 use deliver::Overflow;
-use links::{Dial, LinkPort};
+use links::LinkPort;
 
 /// Room that a record's own header may take beside the largest body.
 pub(crate) const RECORD_ROOM: usize = 64;
@@ -78,12 +81,15 @@ pub(crate) struct Core {
     routes: RouteTable,
     own_state: LinkState,
     relay_delay: RelayDelay,
+    /// What each room of the hub keeps for itself.
+    routing: routing::Routing,
+    watch: watch::Watch,
+    mesh: mesh::Mesh,
+    membership: membership::Membership,
     links: HashMap<RegionId, LinkPort>,
     /// Links whose other end has not said hello yet, by serial number.
     greeting: HashMap<u64, LinkPort>,
     next_serial: u64,
-    dials: HashMap<RegionId, Dial>,
-    join_dial: Dial,
     sessions: HashMap<RegionId, SessionSlot>,
     dirty: Vec<RegionId>,
     /// Sessions that hold frames back because their link's queue is long.
@@ -98,17 +104,10 @@ pub(crate) struct Core {
     random: fastrand::Rng,
     next_timer: Micros,
     last_tick: Micros,
-    recompute_at: Option<Micros>,
-    /// Regions whose link here went silent, and until when they are not trusted as relays.
-    suspects: HashMap<RegionId, Micros>,
     timer_changed: Rc<Notify>,
     /// Whether the copy in the data directory said so at the start.
     was_live: bool,
     started: Option<oneshot::Sender<Result<(), StartError>>>,
-    last_join_answer: String,
-    last_join_request: Micros,
-    /// Neighbours whose change is on its way to the root: one at a time for each.
-    forwarding: HashSet<RegionId>,
     /// The boot counter of each region as its last session showed it.
     peer_boots: HashMap<RegionId, u32>,
     stop: Rc<Notify>,
@@ -165,10 +164,10 @@ impl Core {
             self.tick_lost_actors();
         }
         self.arm(self.last_tick + TICK);
-        if self.recompute_at.is_some_and(|at| at <= now) {
+        if self.routing.recompute_at.is_some_and(|at| at <= now) {
             self.recompute_routes();
         }
-        if let Some(at) = self.recompute_at {
+        if let Some(at) = self.routing.recompute_at {
             self.arm(at);
         }
         self.asks.expire(now);
