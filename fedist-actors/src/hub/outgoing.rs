@@ -251,6 +251,15 @@ impl Core {
         }
     }
 
+    /// Link states say that a node has started again: the session with its former life ends now, not when the first message
+    /// to it is lost.
+    pub(super) fn peer_restarted(&mut self, region: RegionId, boot: u32) {
+        if let Some(slot) = self.sessions.get_mut(&region) {
+            slot.session.handle_peer_boot(boot);
+            self.mark_dirty(region);
+        }
+    }
+
     /// Tells the monitors of the region. The upper half of an epoch is the peer's boot counter.
     fn session_opened(&mut self, region: RegionId, peer_epoch: u64) {
         let boot = u32::try_from(peer_epoch >> 32).unwrap_or(u32::MAX);

@@ -80,7 +80,12 @@ impl Core {
                 }
                 continue;
             }
+            let life = |state: &LinkState| u32::try_from(state.seq >> 32).unwrap_or(u32::MAX);
+            let before = self.db.get(state.region).map(life);
             if self.db.apply(state.clone()) {
+                if before.is_some_and(|before| before < life(&state)) {
+                    self.peer_restarted(state.region, life(&state));
+                }
                 // Whoever says something new is alive, whatever became of the link to it.
                 self.watch.suspects.remove(&state.region);
                 news.push(state);

@@ -256,3 +256,31 @@ impl actix::Handler<Notes> for Slow {
         actix::MessageResult(self.0.clone())
     }
 }
+
+#[test]
+fn the_first_messages_to_a_region_that_came_back_are_not_lost_with_its_former_life() {
+    run(async {
+        let net = MemoryNet::new(36);
+        let mut nodes = chain(&net, 3).await;
+        let old = notebook(&nodes[2]);
+        send_numbered(&nodes[0], old, 10, |_| {}).await;
+        arrives_in_order(&nodes[0], old, 10).await;
+        net.crash(id(3));
+        nodes.pop();
+        // A port for the new life; the former one's node is gone with its hub.
+        let again = below(&net, 2, 3).boot(2).start().await.unwrap();
+        let pid = notebook(&again);
+        nodes.push(again);
+        eventually("the link state of the new life is here", || async {
+            let status = nodes[0].status().await.unwrap();
+            status.counters.get("sessions_ended").is_some()
+        })
+        .await;
+        routed(&nodes).await;
+        send_numbered(&nodes[0], pid, 100, |_| {}).await;
+        arrives_in_order(&nodes[0], pid, 100).await;
+        let dropped = nodes[0].status().await.unwrap().dropped;
+        assert!(dropped.is_empty(), "{dropped:?}");
+        stop(&nodes).await;
+    });
+}

@@ -59,6 +59,11 @@ impl Epochs {
         self.remote
     }
 
+    /// The start number of the peer's node that the conversation is with.
+    pub(super) fn peer_boot(&self) -> Option<u32> {
+        self.remote.and_then(|remote| u32::try_from(boot(remote)).ok())
+    }
+
     /// Whether this epoch of the peer lies behind what this side knows of it.
     pub(super) fn is_over(&self, epoch: u64) -> bool {
         epoch < self.floor || self.remote.is_some_and(|remote| epoch < remote)

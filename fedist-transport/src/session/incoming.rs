@@ -107,6 +107,15 @@ impl Session {
         }
     }
 
+    /// The peer's node is known to have started again, as its start number `boot` says, although no frame of the new life has
+    /// come yet: what is accepted from here on is for that one. Does nothing if the conversation is with this life already, or
+    /// with none.
+    pub fn handle_peer_boot(&mut self, boot: u32) {
+        if self.epochs.peer_boot().is_some_and(|held| held < boot) {
+            self.end(EndReason::PeerRestarted);
+        }
+    }
+
     fn open(&mut self, now: Micros, epoch: u64) {
         self.epochs.adopt(epoch);
         self.opened = true;

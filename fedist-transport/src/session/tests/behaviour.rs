@@ -201,6 +201,20 @@ fn a_watched_peer_is_probed_and_its_silence_noticed() {
 }
 
 #[test]
+fn news_of_a_restart_saves_what_is_accepted_after_it() {
+    let mut world = talking(SessionConfig::default());
+    world.restart(1);
+    let boot = world.sides[1].session.epochs.own() >> 32;
+    world.sides[0].session.handle_peer_boot(u32::try_from(boot).unwrap());
+    world.push(0, 1, 1);
+    world.run(ms(200));
+    let ends = world.sides[0].session.stats().ends;
+    assert_eq!((world.got(0), ends), (2, 1), "one before and one after, and one end between");
+    world.sides[0].session.handle_peer_boot(u32::try_from(boot).unwrap());
+    assert_eq!(world.sides[0].session.stats().ends, 1, "the same news again is none");
+}
+
+#[test]
 fn a_restarted_peer_is_noticed_and_nothing_of_before_reaches_it() {
     let mut world = talking(small_config());
     world.restart(1);
