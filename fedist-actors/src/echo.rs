@@ -62,6 +62,28 @@ pub enum PingTarget {
     Actor(RegionPid),
 }
 
+impl PingTarget {
+    /// The region itself, or the one that the actor lives in.
+    pub fn region(self) -> RegionId {
+        match self {
+            PingTarget::Region(region) => region,
+            PingTarget::Actor(pid) => pid.region(),
+        }
+    }
+}
+
+impl From<RegionId> for PingTarget {
+    fn from(region: RegionId) -> Self {
+        PingTarget::Region(region)
+    }
+}
+
+impl From<RegionPid> for PingTarget {
+    fn from(pid: RegionPid) -> Self {
+        PingTarget::Actor(pid)
+    }
+}
+
 /// The echo service at the well-known pid `region.8`.
 pub(crate) struct EchoService {
     pub(crate) node: Node,

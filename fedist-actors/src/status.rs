@@ -99,6 +99,19 @@ pub struct RouteStatus {
     pub path: Vec<RegionId>,
     /// Predicted cost one way, in ms.
     pub cost_ms: f64,
+    /// The second path, taken when the first one breaks, written like it. Kept for regions with a session; empty where none
+    /// is known.
+    #[serde(default)]
+    pub second_path: Vec<RegionId>,
+    /// Predicted cost of the second path, in ms.
+    #[serde(default)]
+    pub second_cost_ms: Option<f64>,
+    /// For how long this path has been in use, in ms.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// How often the path has changed, the first one included.
+    #[serde(default)]
+    pub changes: u32,
 }
 
 /// The session with one region. `accepted = delivered + dropped + in_flight` at any moment (C10).

@@ -9,7 +9,7 @@
 //!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
 //! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Hierarchy`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`RelayDelay`], [`LinkLiveness`], and which to open, [`desired_links`];
-//! 4. routes: [`LinkState`], [`LinkStateDb`], [`RouteTable`];
+//! 4. routes: [`LinkState`], [`LinkStateDb`], [`ShortestPaths`], [`RouteTable`], [`RouteExplanation`];
 //! 5. which region something belongs to: [`Delineator`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -46,6 +46,7 @@ mod relay_delay;
 
 // Routes.
 mod link_state;
+mod link_state_db;
 mod route;
 
 // Belonging.
@@ -63,10 +64,11 @@ pub use key_hash::{KeyHash, KeyHashError};
 pub use link_cost::LinkCost;
 pub use link_estimate::LinkEstimate;
 pub use link_liveness::{LinkLiveness, Liveness};
-pub use link_state::{LinkAdvert, LinkState, LinkStateDb};
+pub use link_state::{LinkAdvert, LinkState};
+pub use link_state_db::{LinkEdge, LinkEdges, LinkEnds, LinkStateDb};
 pub use local_id::LocalId;
 pub use log::{Change, LogEntry, Version};
-pub use mesh::{MeshConfig, desired_links};
+pub use mesh::{MeshConfig, desired_links, fibre_estimate};
 pub use micros::Micros;
 pub use record::{RegionRecord, Status};
 pub use record_id::RecordId;
@@ -75,5 +77,8 @@ pub use region_name::{RegionName, RegionNameError};
 pub use region_pid::RegionPid;
 pub use registry::{ApplyError, Pull, Registry, RegistryError};
 pub use relay_delay::RelayDelay;
-pub use route::{Route, RouteTable, detour, second_path};
+pub use route::{
+    Avoid, DirectWay, ExplainedHop, ExplainedPath, Hops, Route, RouteChange, RouteExplanation,
+    RouteHistory, RouteNews, RouteTable, SetUp, ShortestPaths, SpfPace, detour, second_path,
+};
 pub use store::{Store, StoreError};

@@ -1,6 +1,5 @@
 //! What every region tells all others about its links.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -12,8 +11,34 @@ use crate::{LinkCost, RegionId};
 pub struct LinkAdvert {
     /// The region at the far end.
     pub to: RegionId,
-    /// The cost of sending there.
+    /// The cost of sending there: propagation and queueing.
     pub cost: LinkCost,
+    /// The part of `cost` that is queueing and loss.
+    pub queueing: LinkCost,
+    /// [`CLOSING`](Self::CLOSING), [`DRAINING`](Self::DRAINING); other bits are kept and mean nothing.
+    pub flags: u8,
+}
+
+impl LinkAdvert {
+    /// This link is about to be closed: taken only where there is no other way.
+    pub const CLOSING: u8 = 1;
+    /// The region at the near end is about to leave: its links are taken only where there is no other way.
+    pub const DRAINING: u8 = 2;
+
+    /// A link that costs propagation only, with no flags.
+    pub const fn new(to: RegionId, cost: LinkCost) -> LinkAdvert {
+        LinkAdvert { to, cost, queueing: LinkCost::ZERO, flags: 0 }
+    }
+
+    /// The part of the cost that is propagation; zero where somebody says that queueing is more than the whole.
+    pub const fn propagation(&self) -> LinkCost {
+        LinkCost::from_units(self.cost.units().saturating_sub(self.queueing.units()))
+    }
+
+    /// Whether routes should leave this link where there is another way.
+    pub const fn is_discouraged(&self) -> bool {
+        self.flags & (Self::CLOSING | Self::DRAINING) != 0
+    }
 }
 
 /// All links of one region, flooded to all others whenever they change enough.
@@ -47,77 +72,6 @@ impl LinkState {
     }
 }
 
-/// The newest link state of every region that is known here.
-///
-/// Who may be in it is for the caller to say: apply states of registered regions only, and [`remove`](Self::remove) those
-/// that left, else it grows with whatever comes in, up to one state per region number.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkStateDb {
-    states: BTreeMap<RegionId, LinkState>,
-}
-
-impl LinkStateDb {
-    /// Nothing is known.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes a state; `true` if it was newer than what is held, so that it should be flooded on. A state with too many links
-    /// is not taken.
-    pub fn apply(&mut self, state: LinkState) -> bool {
-        let newer = self.states.get(&state.region).is_none_or(|held| held.seq < state.seq);
-        let taken = newer && state.links.len() <= LinkState::MAX_LINKS;
-        if taken {
-            self.states.insert(state.region, state);
-        }
-        taken
-    }
-
-    /// A region's newest state.
-    pub fn get(&self, region: RegionId) -> Option<&LinkState> {
-        self.states.get(&region)
-    }
-
-    /// All states in the order of their regions' numbers.
-    pub fn iter(&self) -> impl Iterator<Item = &LinkState> {
-        self.states.values()
-    }
-
-    /// How many regions are known.
-    pub fn len(&self) -> usize {
-        self.states.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
-    }
-
-    /// Forgets a region, and with it which of its states was the newest.
-    pub fn remove(&mut self, region: RegionId) -> Option<LinkState> {
-        self.states.remove(&region)
-    }
-
-    /// What is held, in a few bytes per region, for a neighbour to compare.
-    pub fn digest(&self) -> Vec<(RegionId, u64)> {
-        self.iter().map(|state| (state.region, state.seq)).collect()
-    }
-
-    /// The states that somebody with this digest lacks.
-    pub fn newer_than(&self, digest: &[(RegionId, u64)]) -> Vec<LinkState> {
-        let theirs: BTreeMap<RegionId, u64> = digest.iter().copied().collect();
-        let lacking =
-            |state: &&LinkState| theirs.get(&state.region).is_none_or(|seq| *seq < state.seq);
-        self.iter().filter(lacking).cloned().collect()
-    }
-
-    /// The cost of sending from `from` to `to`, if both ends say that the link is there.
-    pub(crate) fn link(&self, from: RegionId, to: RegionId) -> Option<LinkCost> {
-        self.get(to)?.cost_to(from)?;
-        self.get(from)?.cost_to(to)
-    }
-}
-
 /// Stops reading at the bound instead of trusting the sender's list.
 fn bounded_links<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkAdvert>, D::Error> {
     struct Links;
@@ -146,19 +100,17 @@ fn bounded_links<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkA
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn region(id: u16) -> RegionId {
         RegionId::new(id).unwrap()
     }
 
-    fn state(id: u16, seq: u64, links: usize) -> LinkState {
-        let advert = LinkAdvert { to: region(9), cost: LinkCost::from_units(seq as u32) };
+    fn state(links: usize) -> LinkState {
+        let advert = LinkAdvert::new(region(9), LinkCost::from_units(5));
         LinkState {
-            region: region(id),
-            seq,
+            region: region(1),
+            seq: 5,
             relay: LinkCost::ZERO,
             no_transit: false,
             links: vec![advert; links],
@@ -166,63 +118,32 @@ mod tests {
     }
 
     #[test]
-    fn only_newer_states_are_taken_and_flooded_on() {
-        let mut db = LinkStateDb::new();
-        assert!(db.apply(state(1, 5, 1)));
-        assert!(!db.apply(state(1, 5, 2)));
-        assert!(!db.apply(state(1, 4, 2)));
-        assert!(db.apply(state(1, 6, 2)));
-        assert_eq!(db.get(region(1)).unwrap().links.len(), 2);
+    fn more_than_256_links_are_refused_where_they_come_in() {
+        let packed = rmp_serde::to_vec(&state(257)).unwrap();
+        assert!(rmp_serde::from_slice::<LinkState>(&packed).is_err());
+        let packed = rmp_serde::to_vec(&state(256)).unwrap();
+        assert_eq!(rmp_serde::from_slice::<LinkState>(&packed).unwrap(), state(256));
+    }
+
+    #[test]
+    fn later_starts_outbid_all_announcements_of_earlier_ones() {
         assert!(LinkState::sequence(2, 0) > LinkState::sequence(1, u32::MAX));
     }
 
     #[test]
-    fn more_than_256_links_are_refused_where_they_come_in() {
-        assert!(!LinkStateDb::new().apply(state(1, 5, 257)));
-        let packed = rmp_serde::to_vec(&state(1, 5, 257)).unwrap();
-        assert!(rmp_serde::from_slice::<LinkState>(&packed).is_err());
-        let packed = rmp_serde::to_vec(&state(1, 5, 256)).unwrap();
-        assert_eq!(rmp_serde::from_slice::<LinkState>(&packed).unwrap(), state(1, 5, 256));
+    fn propagation_is_what_queueing_leaves_and_never_less_than_nothing() {
+        let units = LinkCost::from_units;
+        let advert = LinkAdvert { queueing: units(30), ..LinkAdvert::new(region(2), units(100)) };
+        assert_eq!(advert.propagation(), units(70));
+        assert_eq!(LinkAdvert { queueing: LinkCost::MAX, ..advert }.propagation(), LinkCost::ZERO);
     }
 
     #[test]
-    fn a_link_is_there_only_if_both_ends_say_so() {
-        let mut db = LinkStateDb::new();
-        let advert = |to, cost| LinkAdvert { to: region(to), cost: LinkCost::from_units(cost) };
-        db.apply(LinkState {
-            links: vec![advert(2, 7), advert(2, 5), advert(3, 1)],
-            ..state(1, 1, 0)
-        });
-        db.apply(LinkState { links: vec![advert(1, 9)], ..state(2, 1, 0) });
-        db.apply(state(3, 1, 0));
-        assert_eq!(db.link(region(1), region(2)), Some(LinkCost::from_units(5)));
-        assert_eq!(db.link(region(2), region(1)), Some(LinkCost::from_units(9)));
-        assert_eq!(db.link(region(1), region(3)), None);
-        assert_eq!(db.link(region(1), region(4)), None);
-    }
-
-    fn any_db() -> impl Strategy<Value = Vec<LinkState>> {
-        prop::collection::vec(
-            (1_u16..8, 0_u64..20, 0_usize..3).prop_map(|(id, seq, links)| state(id, seq, links)),
-            0..20,
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn two_neighbours_that_exchange_digests_hold_the_newest_of_both(left in any_db(), right in any_db()) {
-            let (mut a, mut b) = (LinkStateDb::new(), LinkStateDb::new());
-            left.iter().cloned().for_each(|state| { a.apply(state); });
-            right.iter().cloned().for_each(|state| { b.apply(state); });
-            let (for_b, for_a) = (a.newer_than(&b.digest()), b.newer_than(&a.digest()));
-            for state in for_b { prop_assert!(b.apply(state), "nothing is sent in vain"); }
-            for state in for_a { prop_assert!(a.apply(state), "nothing is sent in vain"); }
-            prop_assert_eq!(a.digest(), b.digest());
-            for (region, seq) in a.digest() {
-                let newest = left.iter().chain(&right).filter(|s| s.region == region).map(|s| s.seq).max();
-                prop_assert_eq!(newest, Some(seq));
-            }
-            prop_assert!(a.newer_than(&b.digest()).is_empty());
-        }
+    fn only_the_known_flags_discourage() {
+        let advert = LinkAdvert::new(region(2), LinkCost::ZERO);
+        assert!(!advert.is_discouraged());
+        assert!(LinkAdvert { flags: LinkAdvert::CLOSING, ..advert }.is_discouraged());
+        assert!(LinkAdvert { flags: LinkAdvert::DRAINING | 128, ..advert }.is_discouraged());
+        assert!(!LinkAdvert { flags: 0xFC, ..advert }.is_discouraged());
     }
 }

@@ -1,6 +1,6 @@
 //! Which links a region should have open.
 
-use crate::{LinkCost, RegionId, RegionRecord, Registry, Status};
+use crate::{Coordinates, LinkCost, RegionId, RegionRecord, Registry, Status};
 
 /// What shapes the partial mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,11 +64,13 @@ fn nearness(
     other: &RegionRecord,
     estimate: &dyn Fn(RegionId) -> Option<LinkCost>,
 ) -> LinkCost {
-    let by_distance = || {
-        let distance = own?.coordinates?.distance_km(&other.coordinates?);
-        Some(LinkCost::from_micros((distance * FIBRE_MICROS_PER_KM) as u64))
-    };
+    let by_distance = || Some(fibre_estimate(&own?.coordinates?, &other.coordinates?));
     estimate(other.id).or_else(by_distance).unwrap_or(LinkCost::MAX)
+}
+
+/// What the distance between two places would take in fibre, one way: a guess for a link that was never measured.
+pub fn fibre_estimate(from: &Coordinates, to: &Coordinates) -> LinkCost {
+    LinkCost::from_micros((from.distance_km(to) * FIBRE_MICROS_PER_KM) as u64)
 }
 
 /// Light takes 4.9 µs per km of fibre (refractive index 1.468), and cables are about half as long again as the way on the
@@ -78,7 +80,7 @@ const FIBRE_MICROS_PER_KM: f64 = 4.9 * 1.5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Change, Coordinates, KeyHash};
+    use crate::{Change, KeyHash};
 
     fn region(id: u16) -> RegionId {
         RegionId::new(id).unwrap()

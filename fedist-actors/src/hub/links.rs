@@ -234,7 +234,7 @@ impl Core {
         self.count("links_opened");
         self.links.insert(peer, port);
         self.link_changed(true);
-        let states: Vec<LinkState> = self.db.iter().cloned().collect();
+        let states: Vec<LinkState> = self.db.iter().collect();
         for chunk in states.chunks(STATES_PER_FRAME) {
             self.send_control(peer, serial, &Control::LinkState(chunk.to_vec()));
         }

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{
     ApplyError, Change, LogEntry, Micros, Pull, RegionId, RegionPid, RegionRecord, RegistryError,
-    Status, Version, service,
+    RouteNews, Status, Version, service,
 };
 use fedist_transport::link::LinkError;
 
@@ -146,9 +146,10 @@ impl Core {
         if self.registry.is_live(self.region()) && !self.is_live() {
             self.become_live();
         }
+        self.forget_left_regions();
         self.update_own_state();
         self.publish_view();
-        self.schedule_recompute(Micros::ZERO);
+        self.schedule_recompute(RouteNews::Reached);
         if !self.is_live() && self.self_status() == Some(Status::Joining) {
             self.request_membership();
         }

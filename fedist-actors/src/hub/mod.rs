@@ -164,12 +164,7 @@ impl Core {
             self.tick_lost_actors();
         }
         self.arm(self.last_tick + TICK);
-        if self.routing.recompute_at.is_some_and(|at| at <= now) {
-            self.recompute_routes();
-        }
-        if let Some(at) = self.routing.recompute_at {
-            self.arm(at);
-        }
+        self.tick_routes(now);
         self.asks.expire(now);
         if let Some(at) = self.asks.next_deadline() {
             self.arm(at);
@@ -247,12 +242,16 @@ impl Core {
         } else if self.routes.get(region).is_some() {
             GateState::Open
         } else {
-            // Without a route a running session still takes messages until it times out (C7).
+            // Without a route a session still takes messages until it times out, and an idle one for as long (C7).
             let pending = self
                 .sessions
                 .get(&region)
                 .is_some_and(|slot| slot.session.stats().in_flight > 0 || !slot.stalled.is_empty());
-            if pending { GateState::Open } else { GateState::NoRoute }
+            if pending || self.was_reached_lately(region) {
+                GateState::Open
+            } else {
+                GateState::NoRoute
+            }
         };
         gate.set_state(state);
     }

@@ -313,6 +313,7 @@ impl Core {
         for notice in lost.into_iter().chain(news) {
             self.give(notice);
         }
+        self.give_up_route(region);
         self.update_gate(region);
     }
 }

@@ -1,10 +1,10 @@
 //! The hub's part of a node's status.
 
-use fedist_registry::{LinkCost, RegionId, RegionPid, service};
+use fedist_registry::{LinkCost, RegionId, RegionPid, Route, RouteExplanation, service};
 
 use super::{Core, Hub, relay::Crash};
 use crate::{
-    LinkStatus, Node, NodeStatus, RegionStatus, RouteStatus, SessionStatus,
+    LinkStatus, Node, NodeStatus, PingTarget, RegionStatus, RouteStatus, SessionStatus,
     route::{ActorRoute, Route as _},
 };
 
@@ -12,6 +12,14 @@ impl Node {
     /// A snapshot of this node; `None` when it is stopped.
     pub async fn status(&self) -> Option<NodeStatus> {
         self.on_hub(|core| core.status()).await
+    }
+
+    /// Why messages to a region, or to an actor there, take the way that they take: each term of its cost, the second way,
+    /// what is to be said about a direct link, when the way changed last and why. `None` for this region itself, for a
+    /// region that the registry copy does not have, and when the node is stopped.
+    pub async fn explain(&self, target: impl Into<PingTarget>) -> Option<RouteExplanation> {
+        let region = target.into().region();
+        self.on_hub(move |core| core.explain_route(region)).await.flatten()
     }
 
     /// Fault injection for tests and demonstrations: the relay of the link to `peer` panics, as a
@@ -114,10 +122,19 @@ impl Core {
             routes: self
                 .routes
                 .iter()
-                .map(|(to, route)| RouteStatus {
-                    to,
-                    path: std::iter::once(me).chain(route.hops.iter().copied()).collect(),
-                    cost_ms: cost_ms(route.cost),
+                .map(|(to, route)| {
+                    let second = self.routes.second(to);
+                    let history = self.routes.history(to);
+                    let since = history.map_or(now, |history| history.since);
+                    RouteStatus {
+                        to,
+                        path: path_from(me, route),
+                        cost_ms: cost_ms(route.cost),
+                        second_path: second.map(|route| path_from(me, route)).unwrap_or_default(),
+                        second_cost_ms: second.map(|route| cost_ms(route.cost)),
+                        since_ms: now.saturating_sub(since).as_millis(),
+                        changes: history.map_or(0, |history| history.changes),
+                    }
                 })
                 .collect(),
             sessions,
@@ -127,6 +144,10 @@ impl Core {
     fn name_of(&self, region: RegionId) -> String {
         self.registry.get(region).map(|record| record.name.to_string()).unwrap_or_default()
     }
+}
+
+fn path_from(origin: RegionId, route: &Route) -> Vec<RegionId> {
+    std::iter::once(origin).chain(route.hops.iter().copied()).collect()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a cost in µs is far below 2^53")]

@@ -1,6 +1,11 @@
 //! Routes: this region's own link state, those of the others, and the paths that follow from them.
 
-use fedist_registry::{LinkAdvert, LinkState, Micros, RegionId, RouteTable};
+use std::collections::BTreeMap;
+
+use fedist_registry::{
+    LinkAdvert, LinkCost, LinkState, Micros, RegionId, RouteExplanation, RouteNews, SetUp, SpfPace,
+    Status, fibre_estimate,
+};
 
 use super::{
     Core,
@@ -12,7 +17,10 @@ use super::{
 #[derive(Default)]
 pub(super) struct Routing {
     /// When shortest paths are computed next.
-    pub(super) recompute_at: Option<Micros>,
+    pub(super) pace: SpfPace,
+    /// Regions that could be reached until just now, and until when their senders wait for another route instead of
+    /// being refused (C7).
+    lost: BTreeMap<RegionId, Micros>,
 }
 
 impl Core {
@@ -40,7 +48,7 @@ impl Core {
         }
         if moved {
             self.update_own_state();
-            self.schedule_recompute(SPF_DELAY);
+            self.schedule_recompute(RouteNews::Moved);
         }
     }
 
@@ -54,7 +62,13 @@ impl Core {
             }
             if let Some(cost) = port.estimate.cost(now) {
                 port.advertised = Some((cost, now));
-                links.push(LinkAdvert { to: *peer, cost });
+                let half_trip = port.estimate.min_rtt_us(now).map_or(0, |rtt| u64::from(rtt / 2));
+                let propagation = LinkCost::from_micros(half_trip).units();
+                let queueing = cost.units().saturating_sub(propagation);
+                links.push(LinkAdvert {
+                    queueing: LinkCost::from_units(queueing),
+                    ..LinkAdvert::new(*peer, cost)
+                });
             }
         }
         links.sort_unstable_by_key(|link| link.to);
@@ -81,7 +95,11 @@ impl Core {
                 continue;
             }
             let life = |state: &LinkState| u32::try_from(state.seq >> 32).unwrap_or(u32::MAX);
-            let before = self.db.get(state.region).map(life);
+            let before = self.db.get(state.region).map(|state| life(&state));
+            if self.has_left(state.region) {
+                self.count("link_states_of_left_regions");
+                continue;
+            }
             if self.db.apply(state.clone()) {
                 if before.is_some_and(|before| before < life(&state)) {
                     self.peer_restarted(state.region, life(&state));
@@ -97,31 +115,81 @@ impl Core {
         for chunk in news.chunks(STATES_PER_FRAME) {
             self.broadcast(&Control::LinkState(chunk.to_vec()), Some(peer));
         }
+        let changed: Vec<RegionId> = news.iter().map(|state| state.region).collect();
+        self.link_states_changed(&changed);
+    }
+
+    /// The states of these regions are new in the database: routes are computed as soon as that matters.
+    pub(super) fn link_states_changed(&mut self, regions: &[RegionId]) {
         // A path of ours may have broken: that is acted upon at once, improvements can wait.
-        if self.routes_broken() {
+        if regions.iter().any(|region| self.routes.is_broken_at(&self.db, *region)) {
             self.recompute_routes();
-        } else {
-            self.schedule_recompute(SPF_DELAY);
+            return;
+        }
+        let unreached = |region: RegionId| {
+            region != self.region() && self.db.contains(region) && self.routes.get(region).is_none()
+        };
+        let reached = |region: &RegionId| {
+            unreached(*region) || self.db.links(*region).any(|link| unreached(link.to))
+        };
+        let reached = regions.iter().any(reached);
+        self.schedule_recompute(if reached { RouteNews::Reached } else { RouteNews::Moved });
+    }
+
+    fn has_left(&self, region: RegionId) -> bool {
+        self.registry.get(region).is_some_and(|record| record.status == Status::Left)
+    }
+
+    /// The registry has changed: what regions that left once said about their links is forgotten.
+    pub(super) fn forget_left_regions(&mut self) {
+        let left: Vec<RegionId> = self
+            .registry
+            .regions()
+            .filter(|record| record.status == Status::Left && self.db.contains(record.id))
+            .map(|record| record.id)
+            .collect();
+        for region in left {
+            self.db.remove(region);
+            self.routes.forget(region);
+            self.routing.lost.remove(&region);
+            self.schedule_recompute(RouteNews::Moved);
         }
     }
 
-    pub(super) fn routes_broken(&self) -> bool {
-        self.routes.iter().any(|(_, route)| {
-            let advertised =
-                |from, to| self.db.get(from).is_some_and(|state| state.cost_to(to).is_some());
-            std::iter::once(self.region())
-                .chain(route.hops.iter().copied())
-                .zip(route.hops.iter().copied())
-                .any(|(from, to)| !advertised(from, to) || !advertised(to, from))
-        })
+    /// Routes are computed when the pace of such news says so.
+    pub(super) fn schedule_recompute(&mut self, news: RouteNews) {
+        self.routing.pace.handle_news(self.now(), news);
+        self.arm_recompute();
     }
 
-    pub(super) fn schedule_recompute(&mut self, delay: Micros) {
-        let at = self.now() + delay;
-        if self.routing.recompute_at.is_none_or(|planned| at < planned) {
-            self.routing.recompute_at = Some(at);
+    fn arm_recompute(&mut self) {
+        if let Some(at) = self.routing.pace.poll_timeout() {
             self.arm(at);
         }
+    }
+
+    /// What is due now.
+    pub(super) fn tick_routes(&mut self, now: Micros) {
+        if self.routing.pace.poll_timeout().is_some_and(|at| at <= now) {
+            self.recompute_routes();
+        }
+        self.arm_recompute();
+        while let Some((region, _)) =
+            self.routing.lost.iter().map(|(region, at)| (*region, *at)).find(|(_, at)| *at <= now)
+        {
+            self.routing.lost.remove(&region);
+            self.update_gate(region);
+        }
+    }
+
+    /// Whether the region was reached until less than a session's patience ago, so that another route may still be found.
+    pub(super) fn was_reached_lately(&self, region: RegionId) -> bool {
+        self.routing.lost.contains_key(&region)
+    }
+
+    /// The session with the region has ended: nobody waits for another route any more.
+    pub(super) fn give_up_route(&mut self, region: RegionId) {
+        self.routing.lost.remove(&region);
     }
 
     pub(super) fn recompute_routes(&mut self) {
@@ -130,17 +198,28 @@ impl Core {
 
     /// `silent` names a link that was given up, and since when what went over it is lost.
     pub(super) fn recompute_routes_after(&mut self, silent: Option<(RegionId, Micros)>) {
-        self.routing.recompute_at = None;
         let now = self.now();
         self.watch.suspects.retain(|_, until| *until > now);
-        let suspects: Vec<RegionId> = self.watch.suspects.keys().copied().collect();
-        let routes = RouteTable::compute(self.region(), &self.db, Some(&self.routes))
-            .around(&self.db, &suspects);
-        if let Some(until) = self.watch.suspects.values().min().copied() {
-            self.schedule_recompute(until.saturating_sub(now));
+        let suspects = &self.watch.suspects;
+        let suspect = |region: RegionId| suspects.contains_key(&region);
+        let changed = self.routes.update(now, &self.db, &suspect);
+        self.routes.refresh_seconds(now, &self.db, &suspect, self.sessions.keys().copied());
+        self.routing.pace.handle_run(now);
+        let trust_again = self.watch.suspects.values().min().copied();
+        for at in trust_again.into_iter().chain(self.routes.next_deadline()) {
+            self.routing.pace.plan(at);
         }
-        let changed = routes.changed_from(&self.routes);
-        self.routes = routes;
+        self.arm_recompute();
+        for region in &changed {
+            let reached = self.routes.get(*region).is_some();
+            if reached || self.has_left(*region) {
+                self.routing.lost.remove(region);
+            } else {
+                let until = now + self.config.session.session_timeout;
+                self.routing.lost.insert(*region, until);
+                self.arm(until);
+            }
+        }
         self.publish_view();
         for region in changed {
             if let Some(slot) = self.sessions.get_mut(&region) {
@@ -152,8 +231,26 @@ impl Core {
         }
         self.flush();
     }
+
+    /// Why messages to the region take their way; none for this region, and for one that the registry copy does not have.
+    pub(super) fn explain_route(&self, region: RegionId) -> Option<RouteExplanation> {
+        self.registry.get(region)?;
+        let suspect = |region: RegionId| self.watch.suspects.contains_key(&region);
+        let estimate = self.estimated_link(region);
+        self.routes.explain(self.now(), region, &self.db, &suspect, estimate)
+    }
+
+    /// What a link to the region would cost, from where the two are on the map; none where that is not known.
+    fn estimated_link(&self, region: RegionId) -> Option<SetUp> {
+        let own = self.registry.get(self.region())?.coordinates?;
+        let other = self.registry.get(region)?.coordinates?;
+        let propagation = fibre_estimate(&own, &other);
+        // Two round trips and 5 ms of computing, over the exchanges that a new link repays itself within.
+        let opening = 4 * propagation.as_micros() + 5_000;
+        Some(SetUp { propagation, set_up: LinkCost::from_micros(opening / EXPECTED_EXCHANGES) })
+    }
 }
 
+/// Exchanges that a new link is expected to serve, at least.
+const EXPECTED_EXCHANGES: u64 = 35;
 const ADVERTISE_PAUSE: Micros = Micros::from_millis(5_000);
-/// Shortest paths are computed this long after a change, so that a burst is one computation.
-const SPF_DELAY: Micros = Micros::from_millis(50);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use fedist_registry::{Liveness, Micros, RegionId};
+use fedist_registry::{Liveness, Micros, RegionId, RouteNews};
 use fedist_transport::wire::{Class, FrameKind};
 
 use super::{
@@ -44,7 +44,7 @@ impl Core {
     pub(super) fn link_changed(&mut self, up: bool) {
         self.update_own_state();
         if up {
-            self.schedule_recompute(Micros::ZERO);
+            self.schedule_recompute(RouteNews::Reached);
         } else {
             // What was sent that way may be lost: another route takes it at once.
             self.recompute_routes();
