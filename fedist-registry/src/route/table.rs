@@ -161,8 +161,8 @@ impl RouteTable {
     }
 
     /// Finds second paths for `wanted`, and forgets those of all others. What is still sound, belongs to the present best
-    /// path and is younger than 10 s stays. At most 32 of them are searched for one by one, to share no relay with the best
-    /// path; beyond that, those that start with another link must do until the next call.
+    /// path and is younger than 10 s stays. Some of them are searched for one by one, to share no relay with the best path (64
+    /// at 1,024 regions, 8 at 8,192); beyond that, those that start with another link must do until the next call.
     pub fn refresh_seconds(
         &mut self,
         now: Micros,
@@ -194,7 +194,7 @@ impl RouteTable {
                 None => missing.entry(first).or_default().push((destination, best)),
             }
         }
-        let mut budget = SEARCHES;
+        let mut budget = SEARCHED_REGIONS / db.len().max(1);
         for (first, destinations) in missing {
             let first_links = |region| region == first || suspects(region);
             let avoid = Avoid { first_links: &first_links, relays: suspects };
@@ -411,7 +411,7 @@ fn present_length(
     Ok(length)
 }
 
-/// Second paths that are searched for one by one in one refresh.
-const SEARCHES: usize = 32;
+/// Regions that a refresh looks at, at most, while it searches for second paths one by one: about 10 ms.
+const SEARCHED_REGIONS: usize = 65_536;
 /// Costs have moved since a second path was found: it is looked for again.
 const STALE: Micros = Micros::from_secs(10);
