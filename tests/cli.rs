@@ -95,6 +95,30 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
     assert_eq!(array(&to["routes"]).len(), 1, "{to}");
 
     for target in ["1", "root", "1.8"] {
+        let explained = far.ask(&["routes", "--explain", target]);
+        assert_eq!((&explained["region"], &explained["to"]), (&3.into(), &1.into()), "{explained}");
+        let hops = array(&explained["path"]["hops"]);
+        let terms = ["propagation_ms", "queueing_ms", "relay_ms"];
+        let sum: f64 =
+            hops.iter().flat_map(|hop| terms.map(|term| hop[term].as_f64().unwrap())).sum();
+        assert!((sum - explained["path"]["cost_ms"].as_f64().unwrap()).abs() < 1e-6, "{explained}");
+        assert_eq!(hops.last().unwrap()["to"], 1, "{explained}");
+        assert!(explained["changes"].as_u64().is_some_and(|changes| changes > 0), "{explained}");
+        assert!(explained["direct"]["state"].is_string(), "{explained}");
+    }
+    let own = far.command(&["routes", "--explain", "3.8"]);
+    assert_eq!(own.code, 1, "{own:?}");
+    assert!(
+        own.stderr.starts_with("error: no route to explain (3.8, asked at region 3)"),
+        "{own:?}"
+    );
+    for unknown in ["7", "7.42", "nowhere"] {
+        let unknown = far.command(&["routes", "--explain", unknown]);
+        assert_eq!(unknown.code, 1, "{unknown:?}");
+        assert!(unknown.stderr.starts_with("error: unknown region ("), "{unknown:?}");
+    }
+
+    for target in ["1", "root", "1.8"] {
         let ping = far.ask(&["ping", target, "--count", "5", "--interval-ms", "1"]);
         assert_eq!(
             (&ping["region"], &ping["sent"], &ping["lost"]),
@@ -152,6 +176,11 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
         "{table}"
     );
     assert!(far.command(&["routes"]).stdout.contains("3 far → "));
+    let explained = far.command(&["routes", "--explain", "root"]).stdout;
+    assert!(explained.starts_with("from 3 far to 1 root: "), "{explained}");
+    for part in ["propagation", "second way: ", "direct link: ", "last change: "] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
     assert!(far.command(&["links"]).stdout.contains("RTT"));
     let ping = far.command(&["ping", "root", "--count", "2"]).stdout;
     assert!(ping.contains("path") && ping.contains("1 root") && ping.contains("median"), "{ping}");
@@ -439,11 +468,14 @@ fn malformed_pids_and_regions_are_usage_errors_that_name_the_rule() {
         check(&["ping", region], "regions are numbered 1..=65534");
         check(&["node", "--region", region], "regions are numbered 1..=65534");
         check(&["routes", "--to", region], "regions are numbered 1..=65534");
+        check(&["routes", "--explain", region], "regions are numbered 1..=65534");
         check(&["ping", &format!("{region}.42")], "regions are numbered 1..=65534");
     }
     for pid in ["7.", "7.x", ".42", "07.42", "7.42.1", "7..42"] {
         check(&["ping", pid], "malformed pid");
+        check(&["routes", "--explain", pid], "malformed pid");
     }
+    check(&["routes", "--explain", "2", "--to", "2"], "cannot be used with");
     check(&["ping", "7.0"], "local id 0 is reserved");
     check(&["ping", "Eu"], "a-z");
     check(&["ping", ""], "empty");

@@ -45,7 +45,7 @@ enum Command {
     Regions(AdminArgs),
     /// List the links that a running node has now.
     Links(AdminArgs),
-    /// Show the path and its cost from a running node to every region, or to one.
+    /// Show the path and its cost from a running node to every region, or to one, or explain one.
     Routes(routes::RoutesArgs),
     /// Measure the way from a running node to a region or an actor.
     Ping(ping::PingArgs),

@@ -6,5 +6,6 @@ mod handlers;
 mod hostile;
 mod membership;
 mod monitors;
+mod routes;
 mod support;
 mod tasks;

@@ -279,24 +279,26 @@ fn span(time: Micros) -> String {
     }
 }
 
-/// A link that has gone since the route was found costs nothing here; the next update leaves it.
+/// With the costs of now, which may have moved since the route was found. A link that has gone since then costs nothing
+/// here; the next update leaves it.
 fn explained(origin: RegionId, db: &LinkStateDb, route: &Route) -> ExplainedPath {
     let destination = route.destination();
     let mut from = origin;
-    let hops = route.hops.iter().map(|to| {
+    let mut hops = Vec::with_capacity(route.hops.len());
+    for to in &route.hops {
         let link = db.link(from, *to);
-        let hop = ExplainedHop {
+        hops.push(ExplainedHop {
             from,
             to: *to,
             propagation: link.map(|link| link.propagation()).unwrap_or_default(),
             queueing: link.map(|link| link.queueing).unwrap_or_default(),
             relay: db.relay(*to).filter(|_| Some(*to) != destination).unwrap_or_default(),
             closing: link.is_some_and(|link| link.is_discouraged()),
-        };
+        });
         from = *to;
-        hop
-    });
-    ExplainedPath { hops: hops.collect(), cost: route.cost }
+    }
+    let cost = hops.iter().map(|hop| hop.propagation + hop.queueing + hop.relay).sum();
+    ExplainedPath { hops, cost }
 }
 
 fn direct_way(

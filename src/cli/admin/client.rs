@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fedist::NodeStatus;
+use fedist::{NodeStatus, registry::RouteExplanation};
 
 use super::{AdminFile, Answer, Ask, Letters, PingOf, Request, Token, Trees};
 use crate::cli::exit::{Exit, Failure};
@@ -65,6 +65,14 @@ impl Client {
     pub(crate) fn dead_letters(&mut self) -> Result<Letters, Failure> {
         match self.ask(Ask::DeadLetters, ANSWER)? {
             Answer::DeadLetters(letters) => Ok(*letters),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// Why messages to the target take the way that they take; none where there is nothing to explain.
+    pub(crate) fn explain(&mut self, target: PingOf) -> Result<Option<RouteExplanation>, Failure> {
+        match self.ask(Ask::Explain { target }, ANSWER)? {
+            Answer::Explained(explained) => Ok(explained.map(|explained| *explained)),
             _ => Err(absent(&self.data_dir)),
         }
     }

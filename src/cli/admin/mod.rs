@@ -11,6 +11,8 @@
 //! <- {"status":{…}}
 //! -> {"token":"6f…","ask":{"ping":{"target":"2.8","deadline_ms":1000}}}
 //! <- {"pong":{"rtt_us":1043,"alive":true,"boot":1}}       or {"lost":{"reason":"…","lasting":false}}
+//! -> {"token":"6f…","ask":{"explain":{"target":"2.8"}}}
+//! <- {"explained":{…}}                                    or {"explained":null} where there is nothing to explain
 //! -> {"token":"6f…","ask":"tree"}
 //! <- {"tree":{…}}
 //! -> {"token":"6f…","ask":"dead_letters"}
@@ -33,7 +35,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedist::{DeadLetter, NodeStatus, PingTarget, RegionId, RegionPid, Tree};
+use fedist::{
+    DeadLetter, NodeStatus, PingTarget, RegionId, RegionPid, Tree, registry::RouteExplanation,
+};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use client::{Client, Pinged};
@@ -62,6 +66,8 @@ pub(crate) enum Ask {
         /// Clamped to 1 ms..=60 s.
         deadline_ms: u32,
     },
+    /// Why messages take the way that they take.
+    Explain { target: PingOf },
     /// Its supervision trees.
     Tree,
     /// The messages that reached nobody.
@@ -85,6 +91,8 @@ pub(crate) enum Answer {
         reason: String,
         lasting: bool,
     },
+    /// None for the node's own region and for one that it does not know.
+    Explained(Option<Box<RouteExplanation>>),
     Tree(Box<Trees>),
     DeadLetters(Box<Letters>),
     Stopping,
@@ -287,7 +295,11 @@ mod tests {
         let ping = Ask::Ping { target: PingOf::Actor("2.8".parse().unwrap()), deadline_ms: 1000 };
         assert_eq!(json(ping), r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#);
         assert_eq!(serde_json::from_str::<Ask>(&json(ping)).unwrap(), ping);
-        for bad in ["\"halt\"", "{}", r#"{"ping":{"target":"0","deadline_ms":1}}"#] {
+        let explain = Ask::Explain { target: PingOf::Region("2".parse().unwrap()) };
+        assert_eq!(json(explain), r#"{"explain":{"target":"2"}}"#);
+        for bad in
+            ["\"halt\"", "{}", r#"{"ping":{"target":"0","deadline_ms":1}}"#, r#"{"explain":{}}"#]
+        {
             assert!(serde_json::from_str::<Ask>(bad).is_err(), "{bad}");
         }
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedist::{AskError, Node};
+use fedist::{AskError, Node, PingTarget};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -183,6 +183,9 @@ impl Room {
                         Answer::Lost { reason: error.to_string(), lasting: lasting(&error) }
                     }
                 }
+            }
+            Ask::Explain { target } => {
+                Answer::Explained(self.node.explain(PingTarget::from(target)).await.map(Box::new))
             }
             Ask::Tree => Answer::Tree(Box::new(Trees {
                 region: self.node.region(),
