@@ -9,7 +9,8 @@
 //!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
 //! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Hierarchy`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`RelayDelay`], [`LinkLiveness`], and which to open, [`desired_links`];
-//! 4. routes: [`LinkState`], [`LinkStateDb`], [`ShortestPaths`], [`RouteTable`], [`RouteExplanation`];
+//! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`]), [`ShortestPaths`],
+//!    [`RouteTable`], [`RouteExplanation`];
 //! 5. which region something belongs to: [`Delineator`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -45,6 +46,8 @@ mod mesh;
 mod relay_delay;
 
 // Routes.
+mod advertise;
+mod flood;
 mod link_state;
 mod link_state_db;
 mod route;
@@ -52,9 +55,13 @@ mod route;
 // Belonging.
 mod delineation;
 
+pub use advertise::AdvertPace;
 pub use coordinates::Coordinates;
 pub use delineation::{
     ById, ConsistentHash, Delineator, FederationView, Fixed, Homed, NoHome, RoundRobin,
+};
+pub use flood::{
+    Delivery, Digest, Flood, FloodMessage, FloodStats, Heard, MAX_LEAP, MAX_SEQ, Span, is_urgent,
 };
 pub use hierarchy::Hierarchy;
 pub use id_allocator::{AllocError, BlockSource, IdAllocator, VolatileBlocks};

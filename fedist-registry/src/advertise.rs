@@ -1,0 +1,148 @@
+//! When a link's cost is worth telling the whole federation.
+
+use crate::{LinkCost, Micros};
+
+/// Paces what is announced about one link, or about the relay delay of one region.
+///
+/// - *Up*: after two good exchanges, so that a link that cannot hold does not move anybody's routes.
+/// - *Cost*: when it has moved by more than the greater of 5 % and 1 ms from what others know, and at most once in 5 s.
+/// - *Down* and *no transit*: at once; nothing is asked of this pace.
+///
+/// An announcement carries all links of its region, so with each of them the owner [`record`](Self::record)s every link
+/// at the cost that went out; a region whose costs all move then announces once in 5 s, not once per link.
+///
+/// ```
+/// use fedist_registry::{AdvertPace, LinkCost, Micros};
+///
+/// let mut pace = AdvertPace::new();
+/// let cost = LinkCost::from_micros(20_000);
+/// pace.handle_exchange();
+/// assert!(!pace.wants(Micros::ZERO, cost), "once is not enough");
+/// pace.handle_exchange();
+/// assert!(pace.wants(Micros::ZERO, cost));
+/// pace.record(Micros::ZERO, cost);
+/// assert!(!pace.wants(Micros::from_secs(60), LinkCost::from_micros(20_900)));
+/// assert!(pace.wants(Micros::from_secs(60), LinkCost::from_micros(21_100)));
+/// ```
+#[derive(Copy, Clone, Debug, Default)]
+pub struct AdvertPace {
+    exchanges: u8,
+    told: Option<(LinkCost, Micros)>,
+}
+
+impl AdvertPace {
+    /// A link that is new.
+    pub const fn new() -> AdvertPace {
+        AdvertPace { exchanges: 0, told: None }
+    }
+
+    /// For what is up from the start, such as the relay delay of this region.
+    pub const fn proven() -> AdvertPace {
+        AdvertPace { exchanges: EXCHANGES, told: None }
+    }
+
+    /// Something that was sent over the link was answered.
+    pub const fn handle_exchange(&mut self) {
+        if self.exchanges < EXCHANGES {
+            self.exchanges += 1;
+        }
+    }
+
+    /// Whether the link has answered often enough to be announced.
+    pub const fn is_up(&self) -> bool {
+        self.exchanges >= EXCHANGES
+    }
+
+    /// What others were told last.
+    pub const fn told(&self) -> Option<LinkCost> {
+        match self.told {
+            Some((cost, _)) => Some(cost),
+            None => None,
+        }
+    }
+
+    /// Whether the cost should be announced now.
+    pub fn wants(&self, now: Micros, cost: LinkCost) -> bool {
+        self.is_up()
+            && match self.told {
+                None => true,
+                Some((told, at)) => moved(told, cost) && now >= at + PAUSE,
+            }
+    }
+
+    /// When the cost may be announced, if it should be at all: now or later. For the owner's timer.
+    pub fn due(&self, now: Micros, cost: LinkCost) -> Option<Micros> {
+        match self.told {
+            _ if !self.is_up() => None,
+            None => Some(now),
+            Some((told, at)) => moved(told, cost).then(|| (at + PAUSE).max(now)),
+        }
+    }
+
+    /// An announcement with this cost goes out.
+    pub const fn record(&mut self, now: Micros, cost: LinkCost) {
+        self.told = Some((cost, now));
+    }
+}
+
+fn moved(told: LinkCost, cost: LinkCost) -> bool {
+    let slack = (told.units() / 20).max(SLACK.units());
+    cost.units().abs_diff(told.units()) > slack
+}
+
+/// Good exchanges before a link is announced.
+const EXCHANGES: u8 = 2;
+const PAUSE: Micros = Micros::from_secs(5);
+/// 1 ms.
+const SLACK: LinkCost = LinkCost::from_units(100);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(ms: u64) -> LinkCost {
+        LinkCost::from_micros(ms * 1_000)
+    }
+
+    #[test]
+    fn a_move_is_told_when_it_is_beyond_one_millisecond_and_a_twentieth() {
+        let cases = [
+            // told, now, worth it
+            (ms(4), ms(5), false),
+            (ms(4), LinkCost::from_micros(5_010), true),
+            (ms(200), ms(210), false),
+            (ms(200), ms(211), true),
+            (ms(200), ms(189), true),
+            (LinkCost::MAX, LinkCost::ZERO, true),
+            (LinkCost::ZERO, LinkCost::MAX, true),
+        ];
+        for (told, cost, worth_it) in cases {
+            let mut pace = AdvertPace::proven();
+            pace.record(Micros::ZERO, told);
+            assert_eq!(pace.wants(Micros::from_secs(5), cost), worth_it, "{told} to {cost}");
+            assert!(!pace.wants(Micros::from_millis(4_999), cost), "not within 5 s");
+            let due = worth_it.then_some(Micros::from_secs(5));
+            assert_eq!(pace.due(Micros::from_secs(1), cost), due);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_cost_does_it_is_told_at_most_once_in_five_seconds(costs in prop::collection::vec(0_u32..1_000_000, 1..200)) {
+            let mut pace = AdvertPace::proven();
+            let mut told = Vec::new();
+            for (step, cost) in costs.iter().enumerate() {
+                let (now, cost) = (Micros::from_millis(step as u64 * 500), LinkCost::from_units(*cost));
+                if pace.wants(now, cost) {
+                    pace.record(now, cost);
+                    told.push(now);
+                }
+                let known = pace.told().unwrap();
+                prop_assert!(!pace.wants(now, known));
+            }
+            prop_assert!(told.windows(2).all(|pair| pair[1] - pair[0] >= Micros::from_secs(5)));
+        }
+    }
+}
