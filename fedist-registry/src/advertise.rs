@@ -41,11 +41,13 @@ impl AdvertPace {
         AdvertPace { exchanges: EXCHANGES, told: None }
     }
 
-    /// Something that was sent over the link was answered.
-    pub const fn handle_exchange(&mut self) {
-        if self.exchanges < EXCHANGES {
+    /// Something that was sent over the link was answered; `true` if that was what was missing for it to be up.
+    pub const fn handle_exchange(&mut self) -> bool {
+        let missing = self.exchanges < EXCHANGES;
+        if missing {
             self.exchanges += 1;
         }
+        missing && self.is_up()
     }
 
     /// Whether the link has answered often enough to be announced.

@@ -213,6 +213,14 @@ impl Flood {
         }
     }
 
+    /// The owner did not pass a message of this neighbour on, because of what the registry says: what was in it is
+    /// fetched when the registry has changed.
+    pub fn handle_refusal(&mut self, peer: RegionId) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.refused_some = true;
+        }
+    }
+
     // ---- states ------------------------------------------------------------------------------
 
     /// The database has a new state of this region. `urgent` as [`is_urgent`] says.
@@ -596,6 +604,11 @@ impl Flood {
         }
     }
 
+    /// Whether anything waits for a link that is ready.
+    pub fn has_output(&self) -> bool {
+        self.links.values().any(FloodLink::has_output)
+    }
+
     /// The next message and whom it is for, among those whose link is `ready` to take one.
     pub fn poll_transmit(
         &mut self,
@@ -650,11 +663,11 @@ fn sums(of: Span, db: &LinkStateDb) -> Vec<(u64, usize)> {
 }
 
 fn seq_of(db: &LinkStateDb, region: RegionId) -> Option<u64> {
-    db.get(region).map(|state| state.seq)
+    db.seq(region)
 }
 
 fn state_of(db: &LinkStateDb, region: RegionId) -> Option<LinkState> {
-    db.get(region).cloned()
+    db.get(region)
 }
 
 /// How far a sequence number may lie beyond the one that is held: 65,536 starts of its region. A region that is given a

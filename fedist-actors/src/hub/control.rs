@@ -4,7 +4,7 @@
 //! `Control` on the control stream, as MessagePack, at most one frame each.
 
 use bytes::Bytes;
-use fedist_registry::{LinkState, LogEntry, RegionRecord, Version};
+use fedist_registry::{FloodMessage, LogEntry, RegionRecord, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::message::{DecodeError, decode, encode};
@@ -13,8 +13,8 @@ use crate::message::{DecodeError, decode, encode};
 pub(super) enum Control {
     /// The first message of each side on a new link.
     Hello(Hello),
-    /// Changed link state, flooded on by whoever did not have it.
-    LinkState(Vec<LinkState>),
+    /// Link states and what two neighbours say about them.
+    Flood(FloodMessage),
     /// "My copy of the registry ends here."
     RegistryHave(Version),
     /// "Send me what follows."
@@ -53,8 +53,6 @@ impl Control {
     }
 }
 
-/// Link states per control frame: far below the frame limit even with many links each.
-pub(super) const STATES_PER_FRAME: usize = 8;
 /// Registry entries per control frame. An entry is at most about 3 KiB.
 pub(super) const ENTRIES_PER_FRAME: usize = 16;
 

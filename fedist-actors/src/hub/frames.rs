@@ -18,6 +18,7 @@ impl Core {
     /// Takes what one link has read. Empties `frames`.
     pub(super) fn handle_frames(&mut self, peer: RegionId, serial: u64, frames: &mut Vec<InFrame>) {
         let now = self.now();
+        let mut proven = false;
         for frame in frames.drain(..) {
             let Some(port) = self.port_mut(peer, serial) else {
                 // The link was replaced or closed while these frames were on their way.
@@ -26,6 +27,7 @@ impl Core {
             port.liveness.handle_rx(now);
             if let Some(rtt) = frame.rtt_sample_us {
                 port.estimate.sample(now, rtt);
+                proven |= port.pace.handle_exchange();
             }
             match frame.header.kind {
                 FrameKind::Ping => {
@@ -34,7 +36,12 @@ impl Core {
                 }
                 FrameKind::Pong => {}
                 FrameKind::Control => match Control::decode(&frame.payload) {
-                    Ok(message) => self.handle_control(peer, serial, message),
+                    Ok(message) => {
+                        if matches!(message, Control::Flood(_)) {
+                            self.note_flood_received(frame.payload.len());
+                        }
+                        self.handle_control(peer, serial, message);
+                    }
                     Err(error) => {
                         tracing::warn!(%peer, %error, "undecodable control message; the link is closed");
                         self.count("control_undecodable");
@@ -44,6 +51,9 @@ impl Core {
                 },
                 FrameKind::Session => self.handle_session_frame(peer, frame, now),
             }
+        }
+        if proven {
+            self.advertise_costs(now);
         }
         self.flush();
     }

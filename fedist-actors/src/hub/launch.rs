@@ -233,6 +233,7 @@ impl Launch {
                 routes: RouteTable::empty(me),
                 relay_delay: RelayDelay::new(),
                 routing: Default::default(),
+                flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
                 mesh: Default::default(),
                 membership: Default::default(),

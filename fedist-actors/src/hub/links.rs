@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use fedist_registry::{KeyHash, LinkCost, LinkEstimate, LinkLiveness, LinkState, Micros, RegionId};
+use fedist_registry::{AdvertPace, KeyHash, LinkEstimate, LinkLiveness, Micros, RegionId};
 use fedist_transport::{
     link::{Link, LinkTx},
     wire::{Class, FrameKind, HopHeader},
@@ -11,7 +11,7 @@ use fedist_transport::{
 
 use super::{
     Core, CoreRef,
-    control::{Control, Hello, STATES_PER_FRAME},
+    control::{Control, Hello},
     frames::hop_header,
     membership::ID_CONFLICT,
     relay::{Crash, RELAYS, Relay},
@@ -30,7 +30,7 @@ pub(super) struct LinkPort {
     pub(super) liveness: LinkLiveness,
     pub(super) peer_boot: u32,
     pub(super) relay: Option<LocalAddr<Relay>>,
-    pub(super) advertised: Option<(LinkCost, Micros)>,
+    pub(super) pace: AdvertPace,
     pub(super) last_probe: Micros,
     pub(super) datagrams_received: u64,
     pub(super) sent_since: std::cell::Cell<Option<Micros>>,
@@ -87,9 +87,12 @@ impl Core {
     }
 
     pub(super) fn send_control(&mut self, peer: RegionId, serial: u64, message: &Control) {
-        let Some(body) = message.encode() else {
-            return;
-        };
+        if let Some(body) = message.encode() {
+            self.send_encoded(peer, serial, body);
+        }
+    }
+
+    pub(super) fn send_encoded(&mut self, peer: RegionId, serial: u64, body: Bytes) {
         let header =
             hop_header(FrameKind::Control, Class::Control, self.region(), peer, body.len());
         self.send_on(peer, serial, header, [body, Bytes::new()]);
@@ -145,10 +148,11 @@ impl Core {
         self.next_serial += 1;
         let serial = self.next_serial;
         let Link { tx, writer, rx, dialed, peer: identity, .. } = link;
-        let mut estimate = LinkEstimate::new();
+        let (mut estimate, mut pace) = (LinkEstimate::new(), AdvertPace::new());
         // The handshake has measured the round trip once already.
         if let Ok(rtt @ 1..) = u32::try_from(tx.stats().rtt_us) {
             estimate.sample(now, rtt);
+            pace.handle_exchange();
         }
         self.greeting.insert(
             serial,
@@ -162,7 +166,7 @@ impl Core {
                 liveness: LinkLiveness::new(now),
                 peer_boot: 0,
                 relay: None,
-                advertised: None,
+                pace,
                 last_probe: now,
                 datagrams_received: 0,
                 sent_since: std::cell::Cell::new(None),
@@ -234,10 +238,6 @@ impl Core {
         self.count("links_opened");
         self.links.insert(peer, port);
         self.link_changed(true);
-        let states: Vec<LinkState> = self.db.iter().collect();
-        for chunk in states.chunks(STATES_PER_FRAME) {
-            self.send_control(peer, serial, &Control::LinkState(chunk.to_vec()));
-        }
         self.sync_registry(peer, serial, &hello.registry);
         self.push_membership(peer, serial);
     }

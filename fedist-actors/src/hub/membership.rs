@@ -148,6 +148,7 @@ impl Core {
         }
         self.forget_left_regions();
         self.update_own_state();
+        self.flood_registry_changed();
         self.publish_view();
         self.schedule_recompute(RouteNews::Reached);
         if !self.is_live() && self.self_status() == Some(Status::Joining) {
@@ -248,16 +249,7 @@ impl Core {
                 self.count("control_before_hello");
                 self.close_link(peer, serial, "protocol: hello comes first");
             }
-            Control::LinkState(states) => {
-                if self.registry.is_live(peer) {
-                    self.handle_link_states(peer, states);
-                } else if !self.is_live() {
-                    // A newcomer learns the map before it is live itself.
-                    self.handle_link_states(peer, states);
-                } else {
-                    self.count("control_not_live");
-                }
-            }
+            Control::Flood(message) => self.handle_flood(peer, message),
             Control::RegistryHave(version) => self.sync_registry(peer, serial, &version),
             Control::RegistryPull(version) => self.answer_pull(peer, serial, version),
             Control::RegistryEntries(entries) => self.take_entries(peer, serial, entries),

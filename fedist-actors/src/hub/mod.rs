@@ -9,6 +9,7 @@
 mod asks;
 mod control;
 mod deliver;
+mod flood;
 mod frames;
 mod launch;
 mod links;
@@ -83,6 +84,7 @@ pub(crate) struct Core {
     relay_delay: RelayDelay,
     /// What each room of the hub keeps for itself.
     routing: routing::Routing,
+    flooding: flood::Flooding,
     watch: watch::Watch,
     mesh: mesh::Mesh,
     membership: membership::Membership,
@@ -165,6 +167,7 @@ impl Core {
         }
         self.arm(self.last_tick + TICK);
         self.tick_routes(now);
+        self.tick_flood(now);
         self.asks.expire(now);
         if let Some(at) = self.asks.next_deadline() {
             self.arm(at);

@@ -85,6 +85,8 @@ impl Core {
         let me = self.region();
         let mut counters: std::collections::BTreeMap<String, u64> =
             self.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let flooding = self.flooding.counters();
+        counters.extend(flooding.map(|(name, count)| (name.to_owned(), count)));
         let gated: u64 = inner.gates.used().map(|(_, gate)| gate.accepted()).sum();
         counters.insert("messages_accepted".to_owned(), gated);
         NodeStatus {

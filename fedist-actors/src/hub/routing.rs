@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 
 use fedist_registry::{
-    LinkAdvert, LinkCost, LinkState, Micros, RegionId, RouteExplanation, RouteNews, SetUp, SpfPace,
-    Status, fibre_estimate,
+    LinkAdvert, LinkCost, Micros, RegionId, RouteExplanation, RouteNews, SetUp, SpfPace, Status,
+    fibre_estimate,
 };
 
-use super::{
-    Core,
-    control::{Control, STATES_PER_FRAME},
-    watch::SETTLING,
-};
+use super::Core;
 
 /// What routing keeps.
 #[derive(Default)]
@@ -21,47 +17,35 @@ pub(super) struct Routing {
     /// Regions that could be reached until just now, and until when their senders wait for another route instead of
     /// being refused (C7).
     lost: BTreeMap<RegionId, Micros>,
+    /// How many sessions there were when second paths were looked for, and when that was.
+    seconds: (usize, Micros),
 }
 
 impl Core {
     /// Announces link costs that moved by more than max(5 %, 1 ms), at most every 5 s per link.
     pub(super) fn advertise_costs(&mut self, now: Micros) {
-        let mut moved = false;
-        for port in self.links.values_mut() {
-            let Some(cost) = port.estimate.cost(now) else {
-                continue;
-            };
-            let pause = if now.saturating_sub(port.since) < SETTLING + SETTLING {
-                Micros::from_millis(500)
-            } else {
-                ADVERTISE_PAUSE
-            };
-            let worth_it = match port.advertised {
-                None => true,
-                Some((old, at)) => {
-                    let slack = (old.as_micros() / 20).max(1_000);
-                    cost.as_micros().abs_diff(old.as_micros()) > slack
-                        && now.saturating_sub(at) >= pause
-                }
-            };
-            moved |= worth_it;
-        }
+        let moved = self.links.iter().any(|(peer, port)| {
+            self.registry.is_live(*peer)
+                && port.estimate.cost(now).is_some_and(|cost| port.pace.wants(now, cost))
+        });
         if moved {
             self.update_own_state();
             self.schedule_recompute(RouteNews::Moved);
         }
     }
 
-    /// Writes this region's link state anew and floods it.
+    /// Writes this region's link state anew, and floods it if links came or went, a cost moved, or others have not heard
+    /// of it.
     pub(super) fn update_own_state(&mut self) {
         let now = self.now();
         let mut links: Vec<LinkAdvert> = Vec::new();
-        for (peer, port) in &mut self.links {
-            if !self.registry.is_live(*peer) {
+        let mut moved = false;
+        for (peer, port) in &self.links {
+            if !self.registry.is_live(*peer) || !port.pace.is_up() {
                 continue;
             }
             if let Some(cost) = port.estimate.cost(now) {
-                port.advertised = Some((cost, now));
+                moved |= port.pace.wants(now, cost);
                 let half_trip = port.estimate.min_rtt_us(now).map_or(0, |rtt| u64::from(rtt / 2));
                 let propagation = LinkCost::from_micros(half_trip).units();
                 let queueing = cost.units().saturating_sub(propagation);
@@ -73,50 +57,19 @@ impl Core {
         }
         links.sort_unstable_by_key(|link| link.to);
         let relay = self.own_cost();
-        self.own_state.seq += 1;
-        self.own_state.links = links;
-        self.own_state.relay = relay;
-        self.db.apply(self.own_state.clone());
-        if self.is_live() {
-            let message = Control::LinkState(vec![self.own_state.clone()]);
-            self.broadcast(&message, None);
-        }
-    }
-
-    pub(super) fn handle_link_states(&mut self, peer: RegionId, states: Vec<LinkState>) {
-        let mut news = Vec::new();
-        for state in states {
-            if state.region == self.region() {
-                // Somebody remembers an earlier life of this region: outbid it.
-                if state.seq >= self.own_state.seq && state != self.own_state {
-                    self.own_state.seq = state.seq;
-                    self.update_own_state();
+        let known = |links: &[LinkAdvert]| links.iter().map(|link| link.to).collect::<Vec<_>>();
+        if moved || known(&links) != known(&self.own_state.links) || !self.is_announced() {
+            for link in &links {
+                if let Some(port) = self.links.get_mut(&link.to) {
+                    port.pace.record(now, link.cost);
                 }
-                continue;
             }
-            let life = |state: &LinkState| u32::try_from(state.seq >> 32).unwrap_or(u32::MAX);
-            let before = self.db.get(state.region).map(|state| life(&state));
-            if self.has_left(state.region) {
-                self.count("link_states_of_left_regions");
-                continue;
-            }
-            if self.db.apply(state.clone()) {
-                if before.is_some_and(|before| before < life(&state)) {
-                    self.peer_restarted(state.region, life(&state));
-                }
-                // Whoever says something new is alive, whatever became of the link to it.
-                self.watch.suspects.remove(&state.region);
-                news.push(state);
-            }
+            self.own_state.seq += 1;
+            self.own_state.links = links;
+            self.own_state.relay = relay;
+            self.db.apply(self.own_state.clone());
         }
-        if news.is_empty() {
-            return;
-        }
-        for chunk in news.chunks(STATES_PER_FRAME) {
-            self.broadcast(&Control::LinkState(chunk.to_vec()), Some(peer));
-        }
-        let changed: Vec<RegionId> = news.iter().map(|state| state.region).collect();
-        self.link_states_changed(&changed);
+        self.flood_own_state();
     }
 
     /// The states of these regions are new in the database: routes are computed as soon as that matters.
@@ -174,6 +127,14 @@ impl Core {
             self.recompute_routes();
         }
         self.arm_recompute();
+        let (sessions, at) = self.routing.seconds;
+        if sessions != self.sessions.len() || now.saturating_sub(at) >= SECONDS_STALE {
+            // A second path is at hand before it is needed, for a session of a moment ago too.
+            let suspects = &self.watch.suspects;
+            let suspect = |region: RegionId| suspects.contains_key(&region);
+            self.routes.refresh_seconds(now, &self.db, &suspect, self.sessions.keys().copied());
+            self.routing.seconds = (self.sessions.len(), now);
+        }
         while let Some((region, _)) =
             self.routing.lost.iter().map(|(region, at)| (*region, *at)).find(|(_, at)| *at <= now)
         {
@@ -204,6 +165,7 @@ impl Core {
         let suspect = |region: RegionId| suspects.contains_key(&region);
         let changed = self.routes.update(now, &self.db, &suspect);
         self.routes.refresh_seconds(now, &self.db, &suspect, self.sessions.keys().copied());
+        self.routing.seconds = (self.sessions.len(), now);
         self.routing.pace.handle_run(now);
         let trust_again = self.watch.suspects.values().min().copied();
         for at in trust_again.into_iter().chain(self.routes.next_deadline()) {
@@ -253,4 +215,5 @@ impl Core {
 
 /// Exchanges that a new link is expected to serve, at least.
 const EXPECTED_EXCHANGES: u64 = 35;
-const ADVERTISE_PAUSE: Micros = Micros::from_millis(5_000);
+/// Second paths are looked for again after this time, although no route changed.
+const SECONDS_STALE: Micros = Micros::from_millis(10_000);

@@ -22,7 +22,7 @@ fn state(number: u16, seq: u64, links: &[u16]) -> LinkState {
         seq,
         relay: LinkCost::ZERO,
         no_transit: false,
-        links: links.iter().map(|to| LinkAdvert { to: id(*to), cost }).collect(),
+        links: links.iter().map(|to| LinkAdvert::new(id(*to), cost)).collect(),
     }
 }
 
