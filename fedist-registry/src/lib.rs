@@ -8,7 +8,8 @@
 //! 1. ids: [`RegionId`], [`LocalId`], [`RegionPid`], [`RecordId`], the well-known [`service`]s, and how local ids are given
 //!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
 //! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Hierarchy`];
-//! 3. links: [`LinkCost`], [`LinkEstimate`], [`RelayDelay`], [`LinkLiveness`], and which to open, [`desired_links`];
+//! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
+//!    [`LinkLiveness`], and which to open, [`desired_links`]; clocks: [`LinkClock`], [`RootClock`];
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`]), [`ShortestPaths`],
 //!    [`RouteTable`], [`RouteExplanation`];
 //! 5. which region something belongs to: [`Delineator`].
@@ -39,11 +40,17 @@ mod region_name;
 mod registry;
 
 // Links.
+mod clock_offset;
 mod link_cost;
 mod link_estimate;
 mod link_liveness;
+mod loss_meter;
 mod mesh;
 mod relay_delay;
+mod root_clock;
+mod set_up;
+mod transit;
+mod utilisation;
 
 // Routes.
 mod advertise;
@@ -56,6 +63,7 @@ mod route;
 mod delineation;
 
 pub use advertise::AdvertPace;
+pub use clock_offset::{ClockInterval, ClockSample, LinkClock};
 pub use coordinates::Coordinates;
 pub use delineation::{
     ById, ConsistentHash, Delineator, FederationView, Fixed, Homed, NoHome, RoundRobin,
@@ -75,6 +83,7 @@ pub use link_state::{LinkAdvert, LinkState};
 pub use link_state_db::{LinkEdge, LinkEdges, LinkEnds, LinkStateDb};
 pub use local_id::LocalId;
 pub use log::{Change, LogEntry, Version};
+pub use loss_meter::LossMeter;
 pub use mesh::{MeshConfig, desired_links, fibre_estimate};
 pub use micros::Micros;
 pub use record::{RegionRecord, Status};
@@ -84,8 +93,12 @@ pub use region_name::{RegionName, RegionNameError};
 pub use region_pid::RegionPid;
 pub use registry::{ApplyError, Pull, Registry, RegistryError};
 pub use relay_delay::RelayDelay;
+pub use root_clock::{ClockAdvert, ClockEstimate, RootClock, RootView};
 pub use route::{
     Avoid, DirectWay, ExplainedHop, ExplainedPath, Hops, Route, RouteChange, RouteExplanation,
     RouteHistory, RouteNews, RouteTable, SetUp, ShortestPaths, SpfPace, detour, second_path,
 };
+pub use set_up::SetUpEstimate;
 pub use store::{Store, StoreError};
+pub use transit::is_cut_region;
+pub use utilisation::Utilisation;

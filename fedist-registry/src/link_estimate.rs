@@ -92,13 +92,28 @@ impl LinkEstimate {
 
     /// The cost of one direction, without relay delays; none before the first sample.
     pub fn cost(&self, now: Micros) -> Option<LinkCost> {
+        let min = u64::from(self.min_rtt_us(now)?);
+        Some(LinkCost::from_micros(min / 2 + self.queueing_and_losses_us(now)?))
+    }
+
+    /// The part of [`cost`](Self::cost) that is queueing and losses, and not the length of the way.
+    pub fn queueing(&self, now: Micros) -> Option<LinkCost> {
+        self.queueing_and_losses_us(now).map(LinkCost::from_micros)
+    }
+
+    /// What share of packets is lost, in thousandths.
+    pub fn loss_permille(&self) -> u16 {
+        self.loss_permille
+    }
+
+    fn queueing_and_losses_us(&self, now: Micros) -> Option<u64> {
         let mean = u64::from(self.srtt_us()?);
         let min = u64::from(self.min_rtt_us(now)?);
         let deviation = u64::from(self.deviation_us());
         let queueing = (mean.saturating_sub(min) / 2).min(QUEUEING_MAX_US);
         let queueing = queueing * queueing_weight_permille(mean, deviation) / 1_000;
         let losses = u64::from(self.loss_permille) * (mean + 3 * deviation) / 1_000;
-        Some(LinkCost::from_micros(min / 2 + queueing + losses))
+        Some(queueing + losses)
     }
 
     /// How many round trips were measured.
@@ -240,6 +255,7 @@ mod tests {
         let mut estimate = steady(100_000);
         estimate.set_loss_permille(20);
         assert_eq!(estimate.cost(secs(10)), Some(LinkCost::from_micros(50_000 + 2_000)));
+        assert_eq!(estimate.queueing(secs(10)), Some(LinkCost::from_micros(2_000)));
     }
 
     proptest! {
