@@ -75,6 +75,14 @@ pub struct ClockSample {
     pub received_us: u32,
 }
 
+impl ClockSample {
+    /// The time away less the time held, T4 − T1 − (T3 − T2), modulo 2^32.
+    pub fn round_trip_us(self) -> u32 {
+        let away = self.received_us.wrapping_sub(self.sent_us);
+        away.wrapping_sub(self.peer_sent_us.wrapping_sub(self.peer_received_us))
+    }
+}
+
 /// Follows the difference between the clocks at the two ends of one link.
 ///
 /// An exchange bounds it without any assumption about the path: nothing arrives before it was sent, so the difference is at

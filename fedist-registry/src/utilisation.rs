@@ -14,6 +14,8 @@ use crate::Micros;
 #[derive(Clone, Debug)]
 pub struct Utilisation {
     at: Option<(Micros, Micros)>,
+    /// Lateness of the timers since then.
+    late: Micros,
     share: f64,
     high_since: Option<Micros>,
     low_since: Option<Micros>,
@@ -23,7 +25,14 @@ pub struct Utilisation {
 impl Utilisation {
     /// Nothing is known, which counts as idle.
     pub fn new() -> Self {
-        Utilisation { at: None, share: 0.0, high_since: None, low_since: None, swamped: false }
+        Utilisation {
+            at: None,
+            late: Micros::ZERO,
+            share: 0.0,
+            high_since: None,
+            low_since: None,
+            swamped: false,
+        }
     }
 
     /// Takes a measurement: `cpu` is the processor time of the thread since it started (zero where it cannot be read),
@@ -33,13 +42,14 @@ impl Utilisation {
             self.at = Some((now, cpu));
             return;
         };
+        self.late += late - TIMER_STEP;
         let wall = now - then;
         if wall < LEAST {
             return;
         }
         self.at = Some((now, cpu));
         let worked = (cpu - cpu_then).0.min(wall.0);
-        let waited = (late - TIMER_STEP).0.saturating_sub(worked);
+        let waited = std::mem::take(&mut self.late).0.saturating_sub(worked);
         let raw = (worked.saturating_add(waited) as f64 / wall.0 as f64).clamp(0.0, 1.0);
         let keep = (-(wall.0 as f64) / TIME_CONSTANT.0 as f64).exp();
         self.share = (raw + (self.share - raw) * keep).clamp(0.0, 1.0);

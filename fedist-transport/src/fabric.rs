@@ -2,7 +2,7 @@
 
 use fedist_registry::RegionId;
 
-use crate::link::{AcceptError, DialError, Link};
+use crate::link::{AcceptError, DialError, Link, NodeClock};
 use crate::memory::MemoryPort;
 use crate::quic::QuicEndpoint;
 
@@ -42,6 +42,14 @@ impl Fabric {
         match self {
             Self::Quic(endpoint) => endpoint.local_addr().to_string(),
             Self::Memory(port) => port.local_address(),
+        }
+    }
+
+    /// The clock that all its links stamp with.
+    pub fn clock(&self) -> NodeClock {
+        match self {
+            Self::Quic(endpoint) => endpoint.clock(),
+            Self::Memory(port) => port.clock(),
         }
     }
 

@@ -18,6 +18,7 @@
 //! above sends it again.
 
 mod error;
+mod node_clock;
 mod send_queue;
 mod shared;
 mod stamp_clock;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use fedist_registry::ClockSample;
 
 use crate::identity::PeerIdentity;
 use crate::memory::{MemoryReader, MemoryWriter};
@@ -34,6 +36,7 @@ use crate::wire::{Class, HopHeader};
 
 pub(crate) use self::error::peer_text;
 pub use self::error::{AcceptError, DialError, LinkError, LinkSendError, ProtocolViolation};
+pub use self::node_clock::NodeClock;
 pub use self::send_queue::LinkLimits;
 pub(crate) use self::send_queue::QueuedFrame;
 pub use self::shared::LinkStats;
@@ -78,7 +81,27 @@ impl LinkTx {
     /// frames. [`LinkSendError::Closed`] when the link ended or is ending.
     /// [`LinkSendError::TooLarge`] for a payload above the limit of one frame. Nothing is queued then.
     pub fn send(&self, header: HopHeader, parts: [Bytes; 2]) -> Result<(), LinkSendError> {
-        self.0.send(header, parts)
+        self.0.send(header, parts, None)
+    }
+
+    /// As [`send`](Self::send), for a frame in transit that was `received` on another link. How long it stayed until this
+    /// link's writer took it is kept for [`take_residences`](Self::take_residences).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn forward(
+        &self,
+        header: HopHeader,
+        payload: Bytes,
+        received: Instant,
+    ) -> Result<(), LinkSendError> {
+        self.0.send(header, [payload, Bytes::new()], Some(received))
+    }
+
+    /// Appends how long frames in transit stayed in this node, in microseconds, oldest first, and forgets them. Of those
+    /// that left since the last call at most 1,024 are kept.
+    pub fn take_residences(&self, out: &mut Vec<u32>) {
+        self.0.take_residences(out);
     }
 
     /// Bytes of `class` that are queued or being written, headers included.
@@ -181,10 +204,17 @@ pub struct InFrame {
     pub header: HopHeader,
     /// Its payload, `header.payload_len` bytes.
     pub payload: Bytes,
-    /// When it was taken off the wire.
+    /// When it was taken off the wire; in the memory fabric when it came out of it, however late it was read.
     pub received: Instant,
+    /// The exchange of stamps that this frame completes, if it echoed a stamp of ours.
+    pub exchange: Option<ClockSample>,
+}
+
+impl InFrame {
     /// The round trip of this link, in microseconds, if the frame echoed a stamp of ours.
-    pub rtt_sample_us: Option<u32>,
+    pub fn rtt_sample_us(&self) -> Option<u32> {
+        self.exchange.map(ClockSample::round_trip_us)
+    }
 }
 
 /// How many frames of each class one call of [`LinkRx::recv`] takes at most. Each class has a share,

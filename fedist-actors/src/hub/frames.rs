@@ -25,7 +25,7 @@ impl Core {
                 break;
             };
             port.liveness.handle_rx(now);
-            if let Some(rtt) = frame.rtt_sample_us {
+            if let Some(rtt) = frame.rtt_sample_us() {
                 port.estimate.sample(now, rtt);
                 proven |= port.pace.handle_exchange();
             }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -41,6 +42,8 @@ impl Default for LinkLimits {
 pub(crate) struct QueuedFrame {
     pub(crate) header: HopHeader,
     pub(crate) parts: [Bytes; 2],
+    /// When a frame in transit came in.
+    pub(crate) received: Option<Instant>,
 }
 
 impl QueuedFrame {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::send_queue::{QueuedFrame, SendQueue};
 use super::stamp_clock::StampClock;
-use super::{LinkLimits, LinkSendError};
+use super::{LinkLimits, LinkSendError, NodeClock};
 use crate::wire::{Class, HopHeader, MAX_FRAME_PAYLOAD};
 
 /// Counters and measurements of one link since it came up.
@@ -29,7 +29,9 @@ pub struct LinkStats {
     pub frames_sent: u64,
     /// Frames handed out by [`LinkRx`](super::LinkRx).
     pub frames_received: u64,
-    /// Packets that the transport found lost.
+    /// Packets that the transport sent; frames in the memory fabric.
+    pub sent_packets: u64,
+    /// Packets that the transport found lost, without those that only probed for a larger size.
     pub lost_packets: u64,
     /// How long the handshake took, microseconds.
     pub handshake_us: u64,
@@ -52,24 +54,26 @@ pub(crate) struct LinkCore {
     frames_sent: AtomicU64,
     frames_received: AtomicU64,
     handshake_us: u64,
+    residences: Mutex<Vec<u32>>,
 }
 
 impl LinkCore {
     pub(crate) fn new(
         limits: &LinkLimits,
         carrier: Box<dyn Carrier>,
-        now: Instant,
+        clock: NodeClock,
         handshake: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
             queues: Class::ALL.map(|class| SendQueue::new(class, limits.of(class))),
-            clock: StampClock::new(now),
+            clock: StampClock::new(clock),
             carrier,
             closing: Mutex::new(None),
             closing_noticed: Notify::new(),
             frames_sent: AtomicU64::new(0),
             frames_received: AtomicU64::new(0),
             handshake_us: u64::try_from(handshake.as_micros()).unwrap_or(u64::MAX),
+            residences: Mutex::default(),
         })
     }
 
@@ -77,6 +81,7 @@ impl LinkCore {
         &self,
         mut header: HopHeader,
         parts: [Bytes; 2],
+        received: Option<Instant>,
     ) -> Result<(), LinkSendError> {
         let [first, second] = &parts;
         let len = first.len().saturating_add(second.len());
@@ -85,7 +90,7 @@ impl LinkCore {
             return Err(LinkSendError::TooLarge { len, max });
         }
         header.payload_len = len as u32;
-        self.queue(header.class).push(QueuedFrame { header, parts })
+        self.queue(header.class).push(QueuedFrame { header, parts, received })
     }
 
     pub(crate) fn queue(&self, class: Class) -> &SendQueue {
@@ -101,8 +106,24 @@ impl LinkCore {
         &self.clock
     }
 
-    pub(crate) fn count_sent(&self, frames: usize) {
-        self.frames_sent.fetch_add(frames as u64, Relaxed);
+    /// Notes frames that the writer took from their queue at `now`.
+    pub(crate) fn count_sent(&self, frames: &[QueuedFrame], now: Instant) {
+        self.frames_sent.fetch_add(frames.len() as u64, Relaxed);
+        let mut in_transit = frames.iter().filter_map(|frame| frame.received).peekable();
+        if in_transit.peek().is_none() {
+            return;
+        }
+        let mut residences = self.residences.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_RESIDENCES.saturating_sub(residences.len());
+        let stayed = |received| {
+            let stayed = now.saturating_duration_since(received);
+            u32::try_from(stayed.as_micros()).unwrap_or(u32::MAX)
+        };
+        residences.extend(in_transit.take(room).map(stayed));
+    }
+
+    pub(super) fn take_residences(&self, out: &mut Vec<u32>) {
+        out.append(&mut self.residences.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn count_received(&self, frames: usize) {
@@ -174,3 +195,6 @@ impl Drop for LinkGuard {
 
 /// How long a closing link goes on to deliver what is queued; above the longest round trip on earth.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
+
+/// Residences kept until they are asked for.
+const MAX_RESIDENCES: usize = 1024;

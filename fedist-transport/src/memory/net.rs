@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::pipe::Pipe;
 use super::port::MemoryPort;
-use crate::link::{Link, LinkLimits};
+use crate::link::{Link, LinkLimits, NodeClock};
 
 /// A network in memory. Clones are the same network.
 ///
@@ -29,6 +29,7 @@ struct State {
     next_listener: u64,
     wires: HashMap<(RegionId, RegionId), Wire>,
     isolated: HashSet<RegionId>,
+    clocks: HashMap<RegionId, i64>,
     links: Vec<LinkEnd>,
     stats: MemoryStats,
 }
@@ -38,6 +39,7 @@ struct State {
 pub(super) struct Listener {
     pub(super) id: u64,
     pub(super) callers: mpsc::Sender<Link>,
+    pub(super) clock: NodeClock,
 }
 
 /// One directed pair of regions.
@@ -80,6 +82,7 @@ impl MemoryNet {
             next_listener: 0,
             wires: HashMap::new(),
             isolated: HashSet::new(),
+            clocks: HashMap::new(),
             links: Vec::new(),
             stats: MemoryStats::default(),
         })))
@@ -91,9 +94,18 @@ impl MemoryNet {
         let mut state = self.lock();
         let id = state.next_listener;
         state.next_listener += 1;
-        state.ports.insert(region, Listener { id, callers });
+        let right = NodeClock::start();
+        let ahead = state.clocks.get(&region).copied().unwrap_or_default();
+        let clock =
+            NodeClock::starting(right.started(), right.base_us().saturating_add_signed(ahead));
+        state.ports.insert(region, Listener { id, callers, clock });
         drop(state);
-        MemoryPort::new(self.clone(), region, id, incoming)
+        MemoryPort::new(self.clone(), region, id, clock, incoming)
+    }
+
+    /// Makes the clock of each later [`port`](Self::port) of `region` run ahead of the machine's, in µs.
+    pub fn set_clock_ahead(&self, region: RegionId, ahead_us: i64) {
+        self.lock().clocks.insert(region, ahead_us);
     }
 
     /// Latency of each pair that has none of its own; default zero.

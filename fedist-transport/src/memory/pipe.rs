@@ -146,7 +146,7 @@ impl Pipe {
         &self,
         context: &Context<'_>,
         now: Instant,
-        out: &mut Vec<(HopHeader, Bytes)>,
+        out: &mut Vec<(Instant, HopHeader, Bytes)>,
     ) -> Arrival {
         let mut state = self.lock();
         let mut next: Option<Instant> = None;
@@ -161,9 +161,9 @@ impl Pipe {
                     }
                     None => break,
                 }
-                if let Some((_, header, payload)) = lane.frames.pop_front() {
+                if let Some((due, header, payload)) = lane.frames.pop_front() {
                     lane.bytes = lane.bytes.saturating_sub(HOP_HEADER_LEN + payload.len());
-                    out.push((header, payload));
+                    out.push((due, header, payload));
                 }
             }
             if lane.bytes < WINDOW {

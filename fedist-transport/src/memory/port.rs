@@ -20,7 +20,7 @@ use super::pipe::{Arrival, Pipe};
 use crate::identity::{PeerIdentity, PeerRefused};
 use crate::link::{
     AcceptError, Carrier, DialError, InFrame, Link, LinkCore, LinkError, LinkGuard, LinkRx,
-    LinkStats, LinkTx, LinkWriter, QueuedFrame, ReaderKind, WriterKind,
+    LinkStats, LinkTx, LinkWriter, NodeClock, QueuedFrame, ReaderKind, WriterKind,
 };
 use crate::wire::{Class, HopHeader};
 
@@ -33,6 +33,7 @@ struct Inner {
     net: MemoryNet,
     region: RegionId,
     listener: u64,
+    clock: NodeClock,
     incoming: Mutex<mpsc::Receiver<Link>>,
     links: std::sync::Mutex<Vec<std::sync::Weak<LinkCore>>>,
 }
@@ -42,12 +43,14 @@ impl MemoryPort {
         net: MemoryNet,
         region: RegionId,
         listener: u64,
+        clock: NodeClock,
         incoming: mpsc::Receiver<Link>,
     ) -> Self {
         Self(Arc::new(Inner {
             net,
             region,
             listener,
+            clock,
             incoming: Mutex::new(incoming),
             links: std::sync::Mutex::default(),
         }))
@@ -99,6 +102,11 @@ impl MemoryPort {
         format!("{SCHEME}{}", self.0.region)
     }
 
+    /// The clock that all its links stamp with.
+    pub fn clock(&self) -> NodeClock {
+        self.0.clock
+    }
+
     /// The region of this port.
     pub fn region(&self) -> RegionId {
         self.0.region
@@ -132,6 +140,7 @@ impl MemoryPort {
             inward: Arc::clone(&back),
             sent: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         };
         let theirs = End {
             net: net.clone(),
@@ -141,13 +150,14 @@ impl MemoryPort {
             inward: Arc::clone(&there),
             sent: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         };
         net.register(here, target, &there);
         net.register(target, here, &back);
         let way_back = net.passage(target, here)?;
         // Made before the last wait, so that a caller who gives up meanwhile ends the other half too.
-        let link = ours.link(true, begun.elapsed() + way_back);
-        listener.callers.try_send(theirs.link(false, way_back)).ok()?;
+        let link = ours.link(true, self.0.clock, begun.elapsed() + way_back);
+        listener.callers.try_send(theirs.link(false, listener.clock, way_back)).ok()?;
         sleep_exactly(way_back).await;
         net.passage(target, here)?;
         net.count_link();
@@ -194,14 +204,15 @@ struct End {
     inward: Arc<Pipe>,
     sent: AtomicU64,
     sent_bytes: AtomicU64,
+    lost: AtomicU64,
 }
 
 impl End {
-    fn link(self, dialed: bool, handshake: Duration) -> Link {
+    fn link(self, dialed: bool, clock: NodeClock, handshake: Duration) -> Link {
         let end = Arc::new(self);
         let limits = end.net.limits();
         let carrier = Box::new(MemoryCarrier(Arc::clone(&end)));
-        let core = LinkCore::new(&limits, carrier, Instant::now().into_std(), handshake);
+        let core = LinkCore::new(&limits, carrier, clock, handshake);
         Link {
             peer: PeerIdentity { region: end.to, key_hash: memory_key_hash(end.to) },
             dialed,
@@ -232,6 +243,8 @@ impl Carrier for MemoryCarrier {
         let round_trip = latency(end.from, end.to) + latency(end.to, end.from);
         stats.rtt_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         stats.datagrams_sent = end.sent.load(Relaxed);
+        stats.sent_packets = stats.datagrams_sent;
+        stats.lost_packets = end.lost.load(Relaxed);
         stats.bytes_sent = end.sent_bytes.load(Relaxed);
         stats.datagrams_received = stats.frames_received;
     }
@@ -282,11 +295,13 @@ async fn write_class(core: &LinkCore, end: &End, class: Class) {
         poll_fn(|context| end.outward.poll_room(class.index(), context)).await;
         let latency = end.net.fates(end.from, end.to, frames.len(), &mut fates);
         let now = Instant::now();
-        core.count_sent(frames.len());
+        core.count_sent(&frames, now.into_std());
         end.sent.fetch_add(frames.len() as u64, Relaxed);
         end.sent_bytes.fetch_add(bytes as u64, Relaxed);
+        let lost = fates.iter().filter(|&&arrives| !arrives).count();
+        end.lost.fetch_add(lost as u64, Relaxed);
         for (mut frame, &arrives) in frames.drain(..).zip(&fates) {
-            frame.header.stamp = core.clock().stamp(now.into_std());
+            frame.header.stamp = core.clock().stamp(now.into_std(), class);
             if arrives {
                 end.outward.push(now + latency, frame.header, join_parts(frame.parts));
             }
@@ -299,7 +314,7 @@ pub(crate) struct MemoryReader {
     core: Arc<LinkCore>,
     inward: Arc<Pipe>,
     alarm: Option<Pin<Box<Sleep>>>,
-    arrived: Vec<(HopHeader, Bytes)>,
+    arrived: Vec<(Instant, HopHeader, Bytes)>,
     _guard: LinkGuard,
 }
 
@@ -317,12 +332,13 @@ impl MemoryReader {
             let now = Instant::now();
             let due = match self.inward.take(context, now, &mut self.arrived) {
                 Arrival::Frames => {
-                    let received = now.into_std();
                     self.core.count_received(self.arrived.len());
-                    for (header, payload) in self.arrived.drain(..) {
+                    for (due, header, payload) in self.arrived.drain(..) {
                         let clock = self.core.clock();
+                        // A reader that comes late takes its time in this node, not on the way.
+                        let received = due.into_std();
                         out.push(InFrame {
-                            rtt_sample_us: clock.arrive(received, header.class, header.stamp),
+                            exchange: clock.arrive(received, header.class, header.stamp),
                             header,
                             payload,
                             received,

@@ -114,7 +114,7 @@ async fn frames_take_the_latency_of_their_direction_and_keep_their_order() {
     two.take().await.unwrap();
     two.send(Class::Control, 2);
     let back = one.take().await.unwrap();
-    let sample = back[0].rtt_sample_us.expect("an echo");
+    let sample = back[0].rtt_sample_us().expect("an echo");
     assert!((40_000..400_000).contains(&sample), "{sample}");
     assert_eq!(one.tx.stats().rtt_us, 40_000);
 }

@@ -15,8 +15,8 @@ pub struct QuicConfig {
     /// Discovery starts at 1200, so too high a value costs a few lost probes and nothing else. Some
     /// 6400 on loopback and jumbo networks saves system calls and encryption per byte.
     pub mtu_upper: u16,
-    /// A link on which nothing arrives for this long has ended; default 15 s. Nothing is sent to keep
-    /// an idle link: its owner probes it, far more often than this.
+    /// A link on which nothing arrives for this long has ended; default 60 s. Nothing is sent to keep
+    /// an idle link: its owner probes it, every 15 s at least, and finds a dead one long before.
     pub idle_timeout: Duration,
     /// How long a handshake may take, per address dialed and per caller; default 5 s.
     pub handshake_timeout: Duration,
@@ -31,7 +31,7 @@ impl Default for QuicConfig {
     fn default() -> Self {
         Self {
             mtu_upper: 1452,
-            idle_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(5),
             socket_buffer: 4 << 20,
             limits: LinkLimits::default(),

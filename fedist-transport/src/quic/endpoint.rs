@@ -23,7 +23,7 @@ use super::QuicConfig;
 use super::handshake::{accept_error, dial_error, link_up};
 use super::tls::{ALPN, TlsMaterial};
 use crate::identity::{Identity, IdentityError};
-use crate::link::{AcceptError, DialError, Link};
+use crate::link::{AcceptError, DialError, Link, NodeClock};
 
 /// A region's UDP socket, from which it dials and at which it is dialed. Clones share it.
 ///
@@ -41,6 +41,7 @@ struct Inner {
     transport: Arc<TransportConfig>,
     server: ServerConfig,
     config: QuicConfig,
+    clock: NodeClock,
     /// Callers whose handshakes are under way. They outlive a dropped call of `accept`.
     callers: Mutex<FuturesUnordered<BoxFuture<'static, Result<Link, AcceptError>>>>,
     counters: Counters,
@@ -155,6 +156,7 @@ impl QuicEndpoint {
             transport,
             server,
             config,
+            clock: NodeClock::start(),
             callers: Mutex::default(),
             counters: Counters::default(),
         })))
@@ -163,6 +165,11 @@ impl QuicEndpoint {
     /// The address that the socket has, with the port that the system chose if none was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local
+    }
+
+    /// The clock that all its links stamp with.
+    pub fn clock(&self) -> NodeClock {
+        self.0.clock
     }
 
     /// Connects to `host:port`. A host name is resolved, and its addresses are tried in turn. With
@@ -313,7 +320,7 @@ impl QuicEndpoint {
             .map_err(|_| DialError::TimedOut { address: target.to_string(), after })?
             .map_err(refused)?;
         let violations = Arc::clone(&inner.counters.violations);
-        link_up(connection, true, &inner.config.limits, begun.elapsed(), violations)
+        link_up(connection, true, &inner.config.limits, inner.clock, begun.elapsed(), violations)
             .await
             .map_err(refused)
     }
@@ -343,7 +350,7 @@ impl QuicEndpoint {
         let mut server = inner.server.clone();
         server.crypto = crypto;
         let accepted = incoming.accept_with(Arc::new(server));
-        let limits = inner.config.limits;
+        let (limits, clock) = (inner.config.limits, inner.clock);
         let after = inner.config.handshake_timeout;
         let violations = Arc::clone(&inner.counters.violations);
         Some(Box::pin(async move {
@@ -353,7 +360,9 @@ impl QuicEndpoint {
                 .await
                 .map_err(|_| AcceptError::TimedOut { from, after })?
                 .map_err(failed)?;
-            link_up(connection, false, &limits, begun.elapsed(), violations).await.map_err(failed)
+            link_up(connection, false, &limits, clock, begun.elapsed(), violations)
+                .await
+                .map_err(failed)
         }))
     }
 }

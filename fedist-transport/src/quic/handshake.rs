@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, SendStream, TransportErrorCode};
 use rustls_pki_types::CertificateDer;
@@ -13,8 +13,8 @@ use super::tls::{ALPN, Offer};
 use super::writer::{QuicCarrier, QuicWriter, is_tls, refusal_text};
 use crate::identity::{PeerVerifier, peer_from_chain};
 use crate::link::{
-    AcceptError, DialError, Link, LinkCore, LinkLimits, LinkRx, LinkTx, LinkWriter, ReaderKind,
-    WriterKind, peer_text,
+    AcceptError, DialError, Link, LinkCore, LinkLimits, LinkRx, LinkTx, LinkWriter, NodeClock,
+    ReaderKind, WriterKind, peer_text,
 };
 use crate::wire::Class;
 
@@ -23,6 +23,7 @@ pub(super) async fn link_up(
     connection: Connection,
     dialed: bool,
     limits: &LinkLimits,
+    clock: NodeClock,
     handshake: Duration,
     violations: Arc<AtomicU64>,
 ) -> Result<Link, ConnectionError> {
@@ -40,7 +41,7 @@ pub(super) async fn link_up(
         open_stream(&connection, Class::Bulk).await?,
     ];
     let carrier = Box::new(QuicCarrier(connection.clone()));
-    let core = LinkCore::new(limits, carrier, Instant::now(), handshake);
+    let core = LinkCore::new(limits, carrier, clock, handshake);
     let remote_address = connection.remote_address().to_string();
     let writer = QuicWriter::new(Arc::clone(&core), connection.clone(), streams);
     let reader = QuicReader::new(Arc::clone(&core), connection, violations);

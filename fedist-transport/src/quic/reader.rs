@@ -172,7 +172,7 @@ impl Lane {
             while let Some((header, payload)) = self.frames.next()? {
                 let received = *now.get_or_insert_with(Instant::now);
                 out.push(InFrame {
-                    rtt_sample_us: core.clock().arrive(received, self.class, header.stamp),
+                    exchange: core.clock().arrive(received, self.class, header.stamp),
                     header,
                     payload,
                     received,

@@ -210,7 +210,7 @@ async fn a_lone_frame_goes_at_once_and_its_echo_measures_the_round_trip() {
         two.send(Class::Control, b"pong");
         let back = one.next().await.unwrap();
         let whole = begun.elapsed().as_micros() as u32;
-        let sample = back.rtt_sample_us.expect("each pong echoes its ping");
+        let sample = back.rtt_sample_us().expect("each pong echoes its ping");
         assert!(sample <= whole, "{sample} of {whole}");
         samples.push(sample);
     }

@@ -69,11 +69,11 @@ async fn write_class(
     let mut buffer = BytesMut::new();
     while poll_fn(|context| core.queue(class).poll_take(context, &mut frames)).await {
         let bytes = frames.iter().map(QueuedFrame::len).sum();
-        core.count_sent(frames.len());
         let now = Instant::now();
+        core.count_sent(&frames, now);
         buffer.reserve(frames.len() * HOP_HEADER_LEN);
         for mut frame in frames.drain(..) {
-            frame.header.stamp = core.clock().stamp(now);
+            frame.header.stamp = core.clock().stamp(now, class);
             buffer.extend_from_slice(&frame.header.encode());
             for part in frame.parts {
                 if part.len() <= INLINE {
@@ -108,6 +108,7 @@ impl Carrier for QuicCarrier {
         stats.datagrams_received = quic.udp_rx.datagrams;
         stats.bytes_sent = quic.udp_tx.bytes;
         stats.bytes_received = quic.udp_rx.bytes;
+        stats.sent_packets = quic.path.sent_packets;
         stats.lost_packets = quic.path.lost_packets;
     }
 
