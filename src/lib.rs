@@ -19,7 +19,7 @@
 pub use fedist_actors::*;
 pub use fedist_registry as registry;
 pub use fedist_registry::{
-    Coordinates, IdError, LocalId, RecordId, RegionId, RegionName, RegionPid,
+    ClockEstimate, Coordinates, IdError, LocalId, RecordId, RegionId, RegionName, RegionPid,
 };
 pub use fedist_transport as transport;
 

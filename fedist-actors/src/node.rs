@@ -14,7 +14,10 @@ use actix::Actor;
 use actix_rt::ArbiterHandle;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
-use fedist_registry::{IdAllocator, Micros, RegionId, RegionPid, Registry, RouteTable};
+use fedist_registry::{
+    ClockEstimate, IdAllocator, Micros, RegionId, RegionPid, Registry, RouteTable,
+};
+use fedist_transport::link::NodeClock;
 use fedist_transport::wire::{RecordHeader, RecordKind, type_hash};
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,6 +55,7 @@ pub(crate) struct NodeInner {
     pub(crate) session_timeout: Duration,
     pub(crate) mailbox_capacity: usize,
     pub(crate) clock: Clock,
+    pub(crate) clock_estimate: ArcSwapOption<ClockEstimate>,
     /// `None` once the node has stopped, so that the data directory is free although handles live on.
     pub(crate) ids: ArcSwapOption<IdAllocator>,
     pub(crate) processes: ProcessTable,
@@ -99,8 +103,9 @@ pub struct View {
 pub(crate) struct Clock(Instant);
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
+    /// The links' stamps are read off the same clock.
+    pub(crate) fn of(clock: &NodeClock) -> Self {
+        Self(clock.started())
     }
 
     pub(crate) fn now(self) -> Micros {
@@ -135,6 +140,13 @@ impl Node {
     /// The address the node listens at, as bound (`127.0.0.1:4433`).
     pub fn local_address(&self) -> &str {
         &self.0.local_address
+    }
+
+    /// How far this node's clock is from the root's, with a bound of the error; `None` until a neighbour has told. It is a
+    /// second old at most, which is in the bound.
+    pub fn clock(&self) -> Option<ClockEstimate> {
+        let estimate = self.0.clock_estimate.load_full()?;
+        Some(estimate.at(self.0.clock.now()))
     }
 
     /// Whether this region may send across regions: its join is in its copy of the registry.

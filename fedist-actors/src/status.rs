@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fedist_registry::{Coordinates, RegionId, Status};
+use fedist_registry::{ClockEstimate, Coordinates, RegionId, Status};
 use serde::{Deserialize, Serialize};
 
 /// A snapshot of one node.
@@ -24,6 +24,14 @@ pub struct NodeStatus {
     pub processes: usize,
     /// This node's receive-to-send delay for frames in transit, 90th percentile, in µs.
     pub relay_delay_us: u32,
+    /// The same as others are told, stretched by how busy the node is, in µs.
+    pub relay_cost_us: u64,
+    /// Share of the time in which the hub's thread was not free, 0 to 1.
+    pub utilisation: f64,
+    /// Whether others are asked to send frames in transit elsewhere.
+    pub refuses_transit: bool,
+    /// This node's clock against the root's.
+    pub clock: Option<ClockEstimate>,
     /// Milliseconds since the node started.
     pub uptime_ms: u64,
     /// Messages that reached nobody, by reason.
@@ -78,6 +86,20 @@ pub struct LinkStatus {
     pub rtt_deviation_ms: Option<f64>,
     /// Cost of sending one way over it, in ms: propagation and queueing.
     pub cost_ms: Option<f64>,
+    /// The part of the cost that is queueing and losses, in ms.
+    pub queueing_ms: Option<f64>,
+    /// Packets lost, in thousandths, as far as that is certain.
+    pub loss_permille: u16,
+    /// The clock at the other end less the own one, in ms.
+    pub clock_offset_ms: Option<f64>,
+    /// How far that is from the truth at most, in ms.
+    pub clock_error_ms: Option<f64>,
+    /// Probes sent from here; a link with traffic needs none.
+    pub probes_sent: u64,
+    /// After how long without a sign of life it is probed, in ms.
+    pub probe_idle_ms: u64,
+    /// What it took to set up a link to this region beyond the round trips, in ms.
+    pub set_up_ms: f64,
     /// Frames written to it.
     pub frames_sent: u64,
     /// Frames read from it.

@@ -35,6 +35,8 @@ pub struct RootView {
 pub struct ClockEstimate {
     /// The root whose clock it is about.
     pub root: RegionId,
+    /// The moment, on the time line of the node.
+    pub now: Micros,
     /// The own clock at this moment, in µs since 1970 by the machine's clock at the start of the node, undisturbed since.
     pub reading_us: u64,
     /// What to add to the own clock to get the root's, in µs.
@@ -47,6 +49,26 @@ pub struct ClockEstimate {
     pub hops: u8,
     /// Whether the bound holds even if one clock in the federation is bad; it takes a link to the root, or three sources.
     pub confirmed: bool,
+}
+
+impl ClockEstimate {
+    /// What is left of it at a later moment: the bound has grown by what both clocks may drift.
+    pub fn at(self, now: Micros) -> ClockEstimate {
+        let age = now - self.now;
+        let grown = ClockInterval::ZERO.aged(age).error_us();
+        ClockEstimate {
+            now: self.now + age,
+            reading_us: self.reading_us.saturating_add(age.0),
+            // The root's clock has no error however old the estimate is.
+            error_us: if self.hops == 0 { 0 } else { self.error_us.saturating_add(grown) },
+            ..self
+        }
+    }
+
+    /// The root's clock at that moment, in µs since 1970, to [`error_us`](Self::error_us).
+    pub fn root_time_us(&self) -> u64 {
+        self.reading_us.saturating_add_signed(self.offset_us)
+    }
 }
 
 /// Estimates the difference to the root's clock from what the links measure and the neighbours tell.
@@ -175,6 +197,7 @@ impl RootClock {
         if root == self.me {
             return Some(ClockEstimate {
                 root,
+                now,
                 reading_us,
                 offset_us: 0,
                 error_us: 0,
@@ -187,6 +210,7 @@ impl RootClock {
         let interval = own.interval.aged(now - own.at);
         Some(ClockEstimate {
             root,
+            now,
             reading_us,
             offset_us: interval.offset_us(),
             error_us: interval.error_us(),

@@ -28,8 +28,9 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
 
 fn render(status: &NodeStatus) -> String {
     let here = format!("region {} {}", status.region, status.name);
+    let own = own_figures(status);
     if status.links.is_empty() {
-        return format!("{here} has no link now\n");
+        return format!("{here} has no link now\n{own}");
     }
     let mut table = Table::new(&[
         "#REGION",
@@ -38,7 +39,11 @@ fn render(status: &NodeStatus) -> String {
         "#RTT",
         "#LEAST",
         "#DEVIATION",
+        "#QUEUEING",
+        "#LOSS",
         "#COST",
+        "#CLOCK",
+        "#PROBES",
         "#SENT",
         "#RECEIVED",
         "UP",
@@ -51,7 +56,11 @@ fn render(status: &NodeStatus) -> String {
             millis(link.rtt_ms),
             millis(link.rtt_min_ms),
             millis(link.rtt_deviation_ms),
+            millis(link.queueing_ms),
+            format!("{:.1} %", f64::from(link.loss_permille) / 10.0),
             millis(link.cost_ms),
+            clock(link.clock_offset_ms, link.clock_error_ms),
+            link.probes_sent.to_string(),
             bytes(link.bytes_sent),
             bytes(link.bytes_received),
             span(link.up_ms),
@@ -60,12 +69,49 @@ fn render(status: &NodeStatus) -> String {
     let count = status.links.len();
     let others = status.regions.len().saturating_sub(1);
     format!(
-        "{here} has {count} link{}; there {} {others} other region{}\n\n{}",
+        "{here} has {count} link{}; there {} {others} other region{}\n{own}\n{}",
         plural(count),
         if others == 1 { "is" } else { "are" },
         plural(others),
         table.render()
     )
+}
+
+/// The node's own part in what links and routes cost, and its clock.
+fn own_figures(status: &NodeStatus) -> String {
+    let transit =
+        if status.refuses_transit { " (swamped: frames in transit go elsewhere)" } else { "" };
+    let against_root = match status.clock {
+        None => "not compared with the root's yet".to_owned(),
+        Some(found) if found.hops == 0 => {
+            "the root's, which the others compare theirs with".to_owned()
+        }
+        Some(found) => {
+            let ms = |us: f64| Some(us / 1000.0);
+            format!(
+                "{} from the root's, by {} source{} over {} link{}{}",
+                clock(ms(found.offset_us as f64), ms(found.error_us as f64)),
+                found.sources,
+                plural(found.sources),
+                found.hops,
+                plural(usize::from(found.hops)),
+                if found.confirmed { "" } else { ", not confirmed" },
+            )
+        }
+    };
+    format!(
+        "relay delay {}, utilisation {:.0} %{transit}; clock {against_root}\n",
+        millis(Some(status.relay_cost_us as f64 / 1000.0)),
+        status.utilisation * 100.0,
+    )
+}
+
+/// An offset and its error: `+0.12 ± 0.40 ms`.
+fn clock(offset_ms: Option<f64>, error_ms: Option<f64>) -> String {
+    match (offset_ms, error_ms) {
+        (Some(offset), Some(error)) => format!("{offset:+.2} ± {error:.2} ms"),
+        _ => "-".to_owned(),
+    }
 }
 
 fn plural(count: usize) -> &'static str {

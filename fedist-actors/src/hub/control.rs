@@ -4,7 +4,7 @@
 //! `Control` on the control stream, as MessagePack, at most one frame each.
 
 use bytes::Bytes;
-use fedist_registry::{FloodMessage, LogEntry, RegionRecord, Version};
+use fedist_registry::{ClockAdvert, FloodMessage, LogEntry, RegionRecord, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::message::{DecodeError, decode, encode};
@@ -27,6 +27,8 @@ pub(super) enum Control {
     Activate,
     /// Answer to a join that was refused, or could not be forwarded now.
     JoinRefused { reason: String, permanent: bool },
+    /// What the clock of this node reads, and what it knows about the root's.
+    Clock(ClockAdvert),
     /// This node is stopping.
     Leaving,
 }

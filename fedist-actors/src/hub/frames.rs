@@ -25,9 +25,12 @@ impl Core {
                 break;
             };
             port.liveness.handle_rx(now);
-            if let Some(rtt) = frame.rtt_sample_us() {
-                port.estimate.sample(now, rtt);
+            if frame.header.kind == FrameKind::Session {
+                port.measures.note_use(now);
+            }
+            if let Some(exchange) = frame.exchange {
                 proven |= port.pace.handle_exchange();
+                self.note_exchange(now, peer, serial, exchange);
             }
             match frame.header.kind {
                 FrameKind::Ping => {
@@ -108,14 +111,13 @@ impl Core {
             next = hop;
             self.count("frames_repaired");
         }
-        let Some(port) = self.links.get(&next) else {
+        let now = self.now();
+        let Some(port) = self.links.get_mut(&next) else {
             return;
         };
-        match port.tx.send(header, [payload, Bytes::new()]) {
+        match port.tx.forward(header, payload, received) {
             Ok(()) => {
-                let delay = u32::try_from(received.elapsed().as_micros()).unwrap_or(u32::MAX);
-                let now = self.now();
-                self.relay_delay.record(now, delay);
+                port.measures.note_use(now);
                 self.count("frames_forwarded");
             }
             Err(error) => {

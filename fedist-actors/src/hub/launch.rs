@@ -27,7 +27,7 @@ use fedist_transport::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, services};
+use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, measure::Measure, services};
 use crate::{
     Node, StartError,
     dead_letter::DeadLetters,
@@ -175,7 +175,8 @@ impl Launch {
             max_message: self.max_message,
             session_timeout: self.config.session.session_timeout.as_duration(),
             mailbox_capacity: self.mailbox_capacity,
-            clock: Clock::start(),
+            clock: Clock::of(&fabric.clock()),
+            clock_estimate: ArcSwapOption::empty(),
             ids: ArcSwapOption::from_pointee(ids),
             processes: ProcessTable::default(),
             outbound,
@@ -235,6 +236,7 @@ impl Launch {
                 routing: Default::default(),
                 flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
+                measure: Measure::new(me, boot, fabric.clock().base_us()),
                 mesh: Default::default(),
                 membership: Default::default(),
                 links: HashMap::new(),

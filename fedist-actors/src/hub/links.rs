@@ -13,6 +13,7 @@ use super::{
     Core, CoreRef,
     control::{Control, Hello},
     frames::hop_header,
+    measure::LinkMeasures,
     membership::ID_CONFLICT,
     relay::{Crash, RELAYS, Relay},
 };
@@ -32,6 +33,7 @@ pub(super) struct LinkPort {
     pub(super) relay: Option<LocalAddr<Relay>>,
     pub(super) pace: AdvertPace,
     pub(super) last_probe: Micros,
+    pub(super) measures: LinkMeasures,
     pub(super) datagrams_received: u64,
     pub(super) sent_since: std::cell::Cell<Option<Micros>>,
 }
@@ -80,6 +82,9 @@ impl Core {
         let now = self.now();
         if let Some(port) = self.port_mut(peer, serial) {
             port.liveness_tx(now);
+            if header.kind == FrameKind::Ping {
+                port.measures.note_probe();
+            }
             if port.tx.send(header, parts).is_err() {
                 self.count("control_frames_refused");
             }
@@ -154,6 +159,9 @@ impl Core {
             estimate.sample(now, rtt);
             pace.handle_exchange();
         }
+        if dialed {
+            self.measure.note_dial(peer, &tx.stats());
+        }
         self.greeting.insert(
             serial,
             LinkPort {
@@ -168,6 +176,7 @@ impl Core {
                 relay: None,
                 pace,
                 last_probe: now,
+                measures: LinkMeasures::default(),
                 datagrams_received: 0,
                 sent_since: std::cell::Cell::new(None),
             },
@@ -237,7 +246,9 @@ impl Core {
         tracing::info!(%peer, dialed = port.dialed, boot = hello.boot, "link up");
         self.count("links_opened");
         self.links.insert(peer, port);
+        self.measure.link_ended(peer);
         self.link_changed(true);
+        self.tell_clock(peer, serial);
         self.sync_registry(peer, serial, &hello.registry);
         self.push_membership(peer, serial);
     }
@@ -250,6 +261,7 @@ impl Core {
         self.greeting.remove(&serial);
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             self.links.remove(&peer);
+            self.measure.link_ended(peer);
             self.count("links_lost");
             tracing::info!(%peer, %reason, "link down");
             let now = self.now();
@@ -281,6 +293,7 @@ impl Core {
         self.close_link(peer, serial, "goodbye");
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             self.links.remove(&peer);
+            self.measure.link_ended(peer);
             let now = self.now();
             self.dial_failed(peer, now, "it said goodbye".to_owned());
             self.link_changed(false);

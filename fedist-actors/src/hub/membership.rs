@@ -256,6 +256,7 @@ impl Core {
             Control::Join(record) => self.handle_join(peer, serial, record),
             Control::Activate => self.forward_change(peer, serial, Change::Live(peer)),
             Control::JoinRefused { reason, permanent } => self.join_refused(reason, permanent),
+            Control::Clock(advert) => self.handle_clock(peer, serial, advert),
             Control::Leaving => self.peer_leaves(peer, serial),
         }
     }

@@ -13,6 +13,7 @@ mod flood;
 mod frames;
 mod launch;
 mod links;
+mod measure;
 mod membership;
 mod mesh;
 mod outgoing;
@@ -20,6 +21,7 @@ mod relay;
 mod report;
 mod routing;
 mod services;
+mod thread_time;
 mod watch;
 
 use std::{
@@ -33,8 +35,7 @@ use std::{
 
 use actix::{Actor, AsyncContext, Handler, WrapFuture};
 use fedist_registry::{
-    LinkCost, LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry, RelayDelay,
-    RouteTable, Store,
+    LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry, RelayDelay, RouteTable, Store,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -86,6 +87,7 @@ pub(crate) struct Core {
     routing: routing::Routing,
     flooding: flood::Flooding,
     watch: watch::Watch,
+    measure: measure::Measure,
     mesh: mesh::Mesh,
     membership: membership::Membership,
     links: HashMap<RegionId, LinkPort>,
@@ -148,6 +150,8 @@ impl Core {
     /// Makes the timer fire no later than at `deadline`.
     fn arm(&mut self, deadline: Micros) {
         if deadline < self.next_timer {
+            // A deadline in the past is no reason to think that the timer is late.
+            let deadline = deadline.max(self.now());
             self.next_timer = deadline;
             self.timer_changed.notify_one();
         }
@@ -156,7 +160,9 @@ impl Core {
     /// Everything whose time has come.
     fn handle_timer(&mut self) {
         let now = self.now();
+        let lateness = now.saturating_sub(self.next_timer);
         self.next_timer = Micros(u64::MAX);
+        self.measure_thread(now, lateness);
         if now >= self.last_tick + TICK {
             let late = now.saturating_sub(self.last_tick + TICK) > TICK;
             self.last_tick = now;
@@ -265,10 +271,6 @@ impl Core {
 
     fn is_stopping(&self) -> bool {
         self.node.inner().stopped.load(std::sync::atomic::Ordering::Acquire)
-    }
-
-    fn own_cost(&self) -> LinkCost {
-        LinkCost::from_micros(u64::from(self.relay_delay.p90_us()))
     }
 
     /// Says goodbye to every peer; the returned receiver resolves when the node has ended.

@@ -178,7 +178,7 @@ impl Core {
             else {
                 break;
             };
-            let Some(port) = self.links.get(&next) else {
+            let Some(port) = self.links.get_mut(&next) else {
                 break;
             };
             slot.last_hop = Some(next);
@@ -202,6 +202,7 @@ impl Core {
                     break;
                 }
                 port.liveness_tx(now);
+                port.measures.note_use(now);
             }
             // Sealing frames made room: take in more of what waits, and go on.
             if held_back || !sent || slot.stalled.is_empty() {

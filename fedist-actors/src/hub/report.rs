@@ -47,6 +47,7 @@ impl Core {
             .iter()
             .map(|(peer, port)| {
                 let stats = port.tx.stats();
+                let clock = self.measure.link_clock(now, *peer);
                 LinkStatus {
                     peer: *peer,
                     name: self.name_of(*peer),
@@ -55,6 +56,13 @@ impl Core {
                     rtt_min_ms: ms(port.estimate.min_rtt_us(now)),
                     rtt_deviation_ms: ms(Some(port.estimate.deviation_us())),
                     cost_ms: port.estimate.cost(now).map(cost_ms),
+                    queueing_ms: port.estimate.queueing(now).map(cost_ms),
+                    loss_permille: port.estimate.loss_permille(),
+                    clock_offset_ms: clock.map(|clock| signed_ms(clock.offset_us())),
+                    clock_error_ms: clock.map(|clock| clock.error_us() as f64 / 1000.0),
+                    probes_sent: port.measures.probes_sent(),
+                    probe_idle_ms: port.measures.probe_idle().as_millis(),
+                    set_up_ms: f64::from(self.measure.set_up(*peer).handshake_us()) / 1000.0,
                     frames_sent: stats.frames_sent,
                     frames_received: stats.frames_received,
                     bytes_sent: stats.bytes_sent,
@@ -98,6 +106,10 @@ impl Core {
             registry_index: self.registry.version().index,
             processes: inner.processes.len(),
             relay_delay_us: self.relay_delay.p90_us(),
+            relay_cost_us: self.own_cost().as_micros(),
+            utilisation: self.measure.utilisation(),
+            refuses_transit: self.measure.refuses_transit(),
+            clock: self.clock_estimate(now),
             uptime_ms: now.as_millis(),
             dropped: self
                 .node
@@ -155,4 +167,9 @@ fn path_from(origin: RegionId, route: &Route) -> Vec<RegionId> {
 #[allow(clippy::cast_precision_loss, reason = "a cost in µs is far below 2^53")]
 fn cost_ms(cost: LinkCost) -> f64 {
     cost.as_micros() as f64 / 1000.0
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for people; half a µs in a thousand years")]
+fn signed_ms(us: i64) -> f64 {
+    us as f64 / 1000.0
 }

@@ -24,10 +24,11 @@ pub(super) struct Routing {
 impl Core {
     /// Announces link costs that moved by more than max(5 %, 1 ms), at most every 5 s per link.
     pub(super) fn advertise_costs(&mut self, now: Micros) {
-        let moved = self.links.iter().any(|(peer, port)| {
+        let links_moved = self.links.iter().any(|(peer, port)| {
             self.registry.is_live(*peer)
                 && port.estimate.cost(now).is_some_and(|cost| port.pace.wants(now, cost))
         });
+        let moved = links_moved || self.relay_delay_moved(now);
         if moved {
             self.update_own_state();
             self.schedule_recompute(RouteNews::Moved);
@@ -57,6 +58,8 @@ impl Core {
         }
         links.sort_unstable_by_key(|link| link.to);
         let relay = self.own_cost();
+        let no_transit = self.measure.refuses_transit();
+        moved |= self.relay_delay_moved(now) || no_transit != self.own_state.no_transit;
         let known = |links: &[LinkAdvert]| links.iter().map(|link| link.to).collect::<Vec<_>>();
         if moved || known(&links) != known(&self.own_state.links) || !self.is_announced() {
             for link in &links {
@@ -67,6 +70,8 @@ impl Core {
             self.own_state.seq += 1;
             self.own_state.links = links;
             self.own_state.relay = relay;
+            self.own_state.no_transit = no_transit;
+            self.measure.note_relay_announced(now);
             self.db.apply(self.own_state.clone());
         }
         self.flood_own_state();

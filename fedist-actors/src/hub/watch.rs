@@ -25,6 +25,7 @@ impl Core {
     pub(super) fn link_dead(&mut self, peer: RegionId) {
         if let Some(port) = self.links.remove(&peer) {
             let now = self.now();
+            self.measure.link_ended(peer);
             let silent_ms = now.saturating_sub(port.liveness.heard_at()).as_millis();
             let probe_timeout_ms = port.estimate.probe_timeout_us() / 1000;
             tracing::info!(%peer, silent_ms, probe_timeout_ms, "link is silent: taken as down");
@@ -72,7 +73,7 @@ impl Core {
             }
             let young = now.saturating_sub(port.since) < SETTLING
                 && now.saturating_sub(port.last_probe) >= SETTLING_PROBE;
-            if port.liveness.wants_probe(now, PROBE_IDLE) || young {
+            if port.liveness.wants_probe(now, port.measures.probe_idle()) || young {
                 port.last_probe = now;
                 probes.push((*peer, port.serial));
             }
@@ -110,7 +111,6 @@ impl Core {
 /// A fresh link is probed often for this long, so that its cost is known soon.
 pub(super) const SETTLING: Micros = Micros::from_millis(1_500);
 const SETTLING_PROBE: Micros = Micros::from_millis(150);
-const PROBE_IDLE: Micros = Micros::from_millis(1_000);
 /// For how long after its link went silent a region is not passed through if there is another way:
 /// by then its other neighbours have noticed as well.
 const SUSPICION: Micros = Micros::from_millis(3_000);

@@ -4,6 +4,7 @@ mod addressing;
 mod faults;
 mod handlers;
 mod hostile;
+mod measure;
 mod membership;
 mod monitors;
 mod routes;

@@ -235,6 +235,8 @@ fn the_root_knows_its_clock_and_a_stranger_to_it_knows_nothing() {
     root.set_root(Some(id(1)));
     let estimate = root.estimate(Micros(3)).unwrap();
     assert_eq!((estimate.offset_us, estimate.error_us, estimate.reading_us), (0, 0, 80));
+    assert_eq!(estimate.at(Micros(1_000_003)).error_us, 0);
+    assert_eq!(estimate.at(Micros(13)).root_time_us(), 90);
     let mut other = RootClock::new(id(2), 1, 0);
     other.set_root(Some(id(1)));
     other.update(Micros(5));

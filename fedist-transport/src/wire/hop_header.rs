@@ -99,10 +99,11 @@ impl TryFrom<u8> for Class {
     }
 }
 
-/// Round trip stamps of one link. Clocks are the link owners' own, in microseconds modulo 2^32; a
-/// stamp means nothing to anybody but the two ends of the link.
+/// Stamps of one link, on the clocks of the two nodes, in microseconds modulo 2^32.
 ///
-/// The receiver of a stamp computes the round trip as `now - echo_us - held_us`, wrapping.
+/// As in NTP (RFC 5905) the receiver gets four readings: T1 `echo_us`, T2 `sent_us - held_us`, T3 `sent_us` and T4, its own
+/// clock now. The round trip is `T4 - T1 - held_us`, and the peer's clock is ahead by `T3 - T4` at least and `T2 - T1` at
+/// most; all of it wraps.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The sender's clock when the frame was written.
