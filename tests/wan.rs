@@ -108,7 +108,7 @@ async fn a_lossy_wan_and_a_cut_link_lose_nothing() {
     })
     .await;
     assert_eq!(sink.send(&source, Report).await.unwrap(), (MESSAGES, 0), "each once, in order");
-    let around = source.view().routes.get(id(2)).unwrap().hops.clone();
+    let around = source.view().routes.get(id(2)).unwrap().hops;
     assert_eq!(around, [id(1), id(2)]);
 
     emulator.restore(id(3), id(2));

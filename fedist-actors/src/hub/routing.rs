@@ -81,7 +81,8 @@ impl Core {
     pub(super) fn link_states_changed(&mut self, regions: &[RegionId]) {
         // A path of ours may have broken: that is acted upon at once, improvements can wait.
         if regions.iter().any(|region| self.routes.is_broken_at(&self.db, *region)) {
-            self.recompute_routes();
+            self.schedule_recompute(RouteNews::Broken);
+            self.tick_routes(self.now());
             return;
         }
         let unreached = |region: RegionId| {
