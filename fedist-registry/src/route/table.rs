@@ -116,7 +116,7 @@ impl RouteTable {
                 paths = otherwise.get_or_insert_with(all);
                 sound = false;
             }
-            let Some(length) = paths.length(destination) else {
+            if paths.length(destination).is_none() {
                 if row.is_reached() {
                     let change = match present_length(self.origin, db, &row.route.hops) {
                         Err(change) => change,
@@ -126,7 +126,7 @@ impl RouteTable {
                     changed.push(destination);
                 }
                 continue;
-            };
+            }
             reached += 1;
             row.route.cost = match row.verdict(
                 now,
@@ -147,7 +147,6 @@ impl RouteTable {
                     cost
                 }
             };
-            debug_assert!(length.cost() <= row.route.cost || length.discouraged() > 0);
             deadline = deadline.min(row.leaves_at);
         }
         self.reached = reached;

@@ -469,6 +469,33 @@ fn floyd_warshall(db: &LinkStateDb) -> Vec<Vec<Option<u64>>> {
     cost
 }
 
+/// Bellman and Ford, one round per hop, with `dear` added to each link.
+fn cheapest(db: &LinkStateDb, origin: u16, to: u16, dear: &dyn Fn(u16, u16) -> u64) -> Option<u64> {
+    let mut costs: Vec<Option<u64>> = vec![None; 10];
+    costs[usize::from(origin)] = Some(0);
+    for _ in 0..Route::MAX_HOPS {
+        let before = costs.clone();
+        for from in 1..10 {
+            let Some(so_far) = before[usize::from(from)] else {
+                continue;
+            };
+            let state = db.get(region(from)).unwrap();
+            if from != origin && state.no_transit {
+                continue;
+            }
+            let relay = if from == origin { 0 } else { u64::from(state.relay.units()) };
+            for end in 1..10 {
+                if let Some(cost) = edge(db, from, end) {
+                    let total = so_far + relay + cost + dear(from, end);
+                    let best = &mut costs[usize::from(end)];
+                    *best = Some(best.map_or(total, |best| best.min(total)));
+                }
+            }
+        }
+    }
+    costs[usize::from(to)]
+}
+
 fn check_route(
     db: &LinkStateDb,
     origin: u16,
@@ -593,6 +620,29 @@ proptest! {
         });
         for (to, route) in table.iter().filter(|(_, route)| route.hops.len() < Route::MAX_HOPS) {
             prop_assert_eq!(Some(&u64::from(route.cost.units())), costs.get(&to));
+        }
+    }
+
+    #[test]
+    fn links_about_to_close_are_as_few_as_can_be_and_then_the_cost_counts(
+        db in any_mesh(), origin in 1_u16..10, closing in prop::collection::btree_set((1_u16..10, 1_u16..10), 0..12)
+    ) {
+        let mut db = db;
+        for id in 1..10 {
+            change(&mut db, id, |state| for link in &mut state.links {
+                link.flags = if closing.contains(&(id, link.to.get())) { LinkAdvert::CLOSING } else { 4 };
+            });
+        }
+        // One such link counts for more than any cost.
+        let dear = |from: u16, to: u16| if closing.contains(&(from, to)) { 1_u64 << 40 } else { 0 };
+        let table = RouteTable::compute(region(origin), &db);
+        for to in (1..10).filter(|to| *to != origin) {
+            let found = table.get(region(to)).map(|route| {
+                let ends = std::iter::once(origin).chain(route.hops.iter().map(|hop| hop.get()));
+                let links = ends.zip(route.hops.iter().map(|hop| hop.get()));
+                u64::from(route.cost.units()) + links.map(|(from, to)| dear(from, to)).sum::<u64>()
+            });
+            prop_assert_eq!(found, cheapest(&db, origin, to, &dear));
         }
     }
 
