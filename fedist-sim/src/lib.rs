@@ -1,0 +1,29 @@
+//! Whole federations in one process: a seeded event simulation over the pure engines of FeDist.
+//!
+//! No sockets, no threads, no clock but the virtual one: what runs here are the engines of [`fedist_registry`], in a made-up
+//! or a measured world. One seed gives one result.
+//!
+//! Reading order: [`World`] (who is where), [`Wiring`] (tree and links), [`EventQueue`] (virtual time), then the questions.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod cities;
+mod event_queue;
+mod mix;
+mod rtt_matrix;
+mod rtt_model;
+mod wiring;
+mod world;
+
+pub use event_queue::EventQueue;
+pub use rtt_matrix::RttMatrix;
+pub use rtt_model::{AdvertRate, RttModel, advert_rate};
+pub use wiring::Wiring;
+pub use world::World;
+
+use fedist_registry::{LinkAdvert, LinkCost, Micros, RegionId};
+
+/// A link without queue.
+pub(crate) fn advert(to: RegionId, cost: LinkCost) -> LinkAdvert {
+    LinkAdvert { to, cost }
+}
