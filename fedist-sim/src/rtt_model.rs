@@ -7,7 +7,7 @@ use fedist_registry::{LinkCost, LinkEstimate, Micros};
 /// - jitter: each sample has an exponentially distributed queueing time on top, 2 % of the way + 0.2 ms in the mean; one in a
 ///   hundred has ten times as much;
 /// - shifts: the way changes by 3 to 25 %, up or down, [`shifts_per_hour`](Self::shifts_per_hour) times in the mean, and
-///   stays there until the next shift. (Between two slices of the PlanetLab series hours apart one pair in six moves by
+///   stays there until the next shift. (Between two slices of the PlanetLab series hours apart one pair in eight moves by
 ///   more than the advertised threshold; half a shift per hour is far more than that.)
 #[derive(Clone, Debug)]
 pub struct RttModel {
