@@ -9,21 +9,22 @@
 
 mod cities;
 mod event_queue;
+mod full_mesh;
+mod goal;
 mod mix;
 mod rtt_matrix;
 mod rtt_model;
+mod saving;
+mod series;
 mod wiring;
 mod world;
 
 pub use event_queue::EventQueue;
+pub use full_mesh::FullMesh;
+pub use goal::GoalRow;
 pub use rtt_matrix::RttMatrix;
 pub use rtt_model::{AdvertRate, RttModel, advert_rate};
+pub use saving::{Saving, saving_kept, saving_rows};
+pub use series::{SeriesOutcome, planetlab_rows, planetlab_series, run_series};
 pub use wiring::Wiring;
 pub use world::World;
-
-use fedist_registry::{LinkAdvert, LinkCost, Micros, RegionId};
-
-/// A link without queue.
-pub(crate) fn advert(to: RegionId, cost: LinkCost) -> LinkAdvert {
-    LinkAdvert { to, cost }
-}

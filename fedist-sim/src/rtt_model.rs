@@ -108,7 +108,7 @@ fn adverts_of(model: &mut RttModel, interval: Micros, span: Micros) -> Vec<Micro
     times
 }
 
-fn due(advertised: Option<(LinkCost, Micros)>, cost: LinkCost, now: Micros) -> bool {
+pub(crate) fn due(advertised: Option<(LinkCost, Micros)>, cost: LinkCost, now: Micros) -> bool {
     advertised.is_none_or(|(old, at)| {
         let slack = (old.as_micros() / 20).max(1_000);
         cost.as_micros().abs_diff(old.as_micros()) > slack && now - at >= Micros::from_secs(5)

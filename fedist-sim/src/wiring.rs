@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use fedist_registry::{
-    Change, KeyHash, LinkCost, LinkState, RegionId, RegionRecord, Registry, Status,
+    Change, KeyHash, LinkAdvert, LinkCost, LinkState, Micros, RegionId, RegionRecord, Registry,
+    Status,
 };
 
+use crate::World;
 use crate::mix::mix;
-use crate::{Micros, World, advert};
 
 /// Who is whose parent, and who has a link to whom; regions are numbered from 0, region 0 is the root.
 ///
@@ -124,7 +125,7 @@ impl Wiring {
     pub fn link_state(&self, world: &World, region: usize) -> Option<LinkState> {
         let links = self.neighbours(region).filter_map(|peer| {
             let cost = LinkCost::from_micros(world.one_way_us(region, peer)?);
-            Some(advert(region_id(peer)?, cost))
+            Some(LinkAdvert::new(region_id(peer)?, cost))
         });
         Some(LinkState {
             region: region_id(region)?,
