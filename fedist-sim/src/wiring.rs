@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use fedist_registry::{
-    Change, KeyHash, LinkAdvert, LinkCost, LinkState, Micros, RegionId, RegionRecord, Registry,
-    Status,
+    Change, KeyHash, LinkAdvert, LinkCost, LinkState, RegionId, RegionRecord, Registry, Status,
 };
 
 use crate::World;
@@ -45,38 +44,31 @@ impl Wiring {
             }
         }
         let hubs: Vec<u32> = cities.iter().filter_map(|members| members.first().copied()).collect();
-        for (city, members) in cities.iter().enumerate() {
+        for members in &cities {
             for region in members {
-                let near: Vec<u32> = if members.len() > 3 {
-                    wiring.nearest(world, *region, members)
-                } else {
-                    Vec::new()
-                };
-                let mut near = near.into_iter();
-                let is_hub = members.first() == Some(region);
-                let second = if is_hub {
+                let near = wiring.nearest(world, *region, members);
+                let second = if members.first() == Some(region) {
                     let others = wiring.nearest(world, *region, &hubs);
                     others.into_iter().find(|hub| *hub != 0)
                 } else {
-                    let tops = cities.get(city).map(Vec::as_slice).unwrap_or_default();
-                    wiring.second_parent(world, *region, tops, &hubs)
+                    wiring.second_parent(*region, &near, &hubs, &taken_in)
+                };
+                let mut take = |wiring: &mut Wiring, peer: u32| {
+                    let Some(count) = taken_in.get_mut(peer as usize) else { return false };
+                    let free = wiring.linked(*region, peer);
+                    if !free && *count < Self::MAX_IN {
+                        *count += 1;
+                        wiring.link(*region, peer);
+                        return true;
+                    }
+                    free
                 };
                 if let Some(second) = second {
-                    wiring.link(*region, second);
+                    take(&mut wiring, second);
                 }
                 let mut wanted = 2;
-                for peer in near.by_ref() {
-                    if wanted == 0 {
-                        break;
-                    }
-                    if wiring.linked(*region, peer) {
-                        wanted -= 1;
-                    } else if taken_in.get(peer as usize).is_some_and(|count| *count < Self::MAX_IN)
-                    {
-                        wiring.link(*region, peer);
-                        if let Some(count) = taken_in.get_mut(peer as usize) {
-                            *count += 1;
-                        }
+                for peer in near {
+                    if wanted > 0 && take(&mut wiring, peer) {
                         wanted -= 1;
                     }
                 }
@@ -220,24 +212,19 @@ impl Wiring {
         near.into_iter().map(|(_, peer)| peer).collect()
     }
 
-    /// The nearest of the regions near the top of the city that is not below the parent; else the nearest other hub.
+    /// The nearest region that is not below the parent and has room; for a city of few a hub elsewhere.
     fn second_parent(
         &self,
-        world: &World,
         region: u32,
-        members: &[u32],
+        near: &[u32],
         hubs: &[u32],
+        taken_in: &[u32],
     ) -> Option<u32> {
         let parent = self.parent(region as usize)? as u32;
-        let tops = members.get(..members.len().min(1 + Self::FAN_OUT)).unwrap_or(members);
-        let outside = |top: &u32| *top != region && !self.is_below(*top, parent);
-        let candidates: Vec<u32> = tops.iter().copied().filter(outside).collect();
-        let candidates = if candidates.is_empty() {
-            hubs.iter().copied().filter(outside).collect()
-        } else {
-            candidates
-        };
-        self.nearest(world, region, &candidates).first().copied()
+        let has_room =
+            |peer: u32| taken_in.get(peer as usize).is_some_and(|count| *count < Self::MAX_IN);
+        let fits = |peer: &u32| *peer != region && has_room(*peer) && !self.is_below(*peer, parent);
+        near.iter().copied().find(fits).or_else(|| hubs.iter().copied().find(fits))
     }
 
     fn is_below(&self, region: u32, top: u32) -> bool {
@@ -280,38 +267,6 @@ pub(crate) fn region_id(index: usize) -> Option<RegionId> {
     RegionId::new(u16::try_from(index.checked_add(1)?).ok()?).ok()
 }
 
-/// How long the first packet of a flood needs to every region, in µs: over all links, with `hold_us` in each region that
-/// passes it on. The largest value for regions that it never reaches.
-pub(crate) fn first_arrivals(
-    world: &World,
-    starts: &[(usize, Micros)],
-    hold_us: u64,
-    open: impl Fn(usize, usize) -> bool,
-    neighbours: impl Fn(usize) -> Vec<usize>,
-) -> Vec<Micros> {
-    let mut arrivals = vec![Micros::MAX; world.len()];
-    let mut queue = crate::EventQueue::new();
-    for (region, at) in starts {
-        queue.plan(*at, *region);
-    }
-    while let Some((now, region)) = queue.pop() {
-        match arrivals.get_mut(region) {
-            Some(at) if now < *at => *at = now,
-            _ => continue,
-        }
-        let hold = if starts.iter().any(|(start, _)| *start == region) { 0 } else { hold_us };
-        for peer in neighbours(region) {
-            if let Some(way) = world.one_way_us(region, peer)
-                && open(region, peer)
-                && arrivals.get(peer).is_some_and(|at| now < *at)
-            {
-                queue.plan(now + Micros(way + hold), peer);
-            }
-        }
-    }
-    arrivals
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,29 +297,5 @@ mod tests {
             let parent = registry.get(region_id(region).unwrap()).unwrap().parent;
             assert_eq!(parent, wiring.parent(region).and_then(region_id));
         }
-    }
-
-    #[test]
-    fn a_flood_takes_the_shortest_way_to_every_region() {
-        let world = World::generate(60, 2);
-        let wiring = Wiring::generate(&world, 2);
-        let all = |region: usize| wiring.neighbours(region).collect::<Vec<_>>();
-        let arrivals = first_arrivals(&world, &[(3, Micros(10))], 100, |_, _| true, all);
-        assert_eq!(arrivals[3], Micros(10));
-        // Bellman and Ford, as a naive reference.
-        let mut naive = vec![u64::MAX; 60];
-        naive[3] = 10;
-        for _ in 0..60 {
-            for a in 0..60 {
-                if naive[a] == u64::MAX {
-                    continue;
-                }
-                for b in wiring.neighbours(a) {
-                    let hold = if a == 3 { 0 } else { 100 };
-                    naive[b] = naive[b].min(naive[a] + hold + world.one_way_us(a, b).unwrap());
-                }
-            }
-        }
-        assert_eq!(arrivals.iter().map(|at| at.0).collect::<Vec<_>>(), naive);
     }
 }
