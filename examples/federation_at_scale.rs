@@ -9,7 +9,9 @@ use fedist::registry::Micros;
 use fedist_sim::{Machine, ScaleConfig, simulate};
 
 #[derive(Parser)]
-#[command(about = "Simulates a federation of this many regions and prints a table of what it costs")]
+#[command(
+    about = "Simulates a federation of this many regions and prints a table of what it costs"
+)]
 struct Options {
     /// Regions, 1 to 65534; more are taken as 65534, since there are no more numbers.
     #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
@@ -26,7 +28,10 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let config = ScaleConfig::new(options.regions as usize, options.seed);
     if config.regions < options.regions as usize {
-        eprintln!("{} regions: there are {} region numbers, so it is these", options.regions, config.regions);
+        eprintln!(
+            "{} regions: there are {} region numbers, so it is these",
+            options.regions, config.regions
+        );
     }
     let start = Instant::now();
     let mut machine = Machine {

@@ -59,7 +59,7 @@ mod tests {
                     _ if region == *b => Some(*a),
                     _ => None,
                 })
-                .map(|to| LinkAdvert { to: id(to), cost: LinkCost::from_units(1) })
+                .map(|to| LinkAdvert::new(id(to), LinkCost::from_units(1)))
                 .collect();
             db.apply(LinkState {
                 region: id(region),
