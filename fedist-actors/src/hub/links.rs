@@ -81,9 +81,14 @@ impl Core {
     ) {
         let now = self.now();
         if let Some(port) = self.port_mut(peer, serial) {
-            port.liveness_tx(now);
-            if header.kind == FrameKind::Ping {
-                port.measures.note_probe();
+            match header.kind {
+                // An answer awaits none: two idle ends would keep each other awake.
+                FrameKind::Pong => {}
+                FrameKind::Ping => {
+                    port.liveness_tx(now);
+                    port.measures.note_probe();
+                }
+                _ => port.liveness_tx(now),
             }
             if port.tx.send(header, parts).is_err() {
                 self.count("control_frames_refused");

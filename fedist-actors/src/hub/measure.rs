@@ -11,11 +11,15 @@ use fedist_registry::{
 };
 use fedist_transport::link::LinkStats;
 
-use super::{Core, control::Control, thread_time::thread_cpu_time};
+use super::{Core, control::Control, thread_time::ThreadTime};
 
 /// What measuring keeps.
 pub(super) struct Measure {
     utilisation: Utilisation,
+    /// Of the hub's thread; made on it.
+    thread: Option<ThreadTime>,
+    turned_at: Micros,
+    late: Micros,
     clock: RootClock,
     set_ups: HashMap<RegionId, SetUpEstimate>,
     /// Whether this region asks others to send frames in transit elsewhere, because it is swamped.
@@ -79,6 +83,9 @@ impl Measure {
     pub(super) fn new(me: RegionId, boot: u32, clock_base_us: u64) -> Measure {
         Measure {
             utilisation: Utilisation::new(),
+            thread: None,
+            turned_at: Micros::ZERO,
+            late: Micros::ZERO,
             clock: RootClock::new(me, boot, clock_base_us),
             set_ups: HashMap::new(),
             swamped: false,
@@ -88,6 +95,17 @@ impl Measure {
             spares_at: Micros::ZERO,
             residences: Vec::new(),
         }
+    }
+
+    fn note_turn(&mut self, now: Micros, late: Micros) {
+        self.late += late - TIMER_STEP;
+        if now.saturating_sub(self.turned_at) < TURN {
+            return;
+        }
+        self.turned_at = now;
+        let spent = self.thread.get_or_insert_with(ThreadTime::of_this_thread).read();
+        let late = std::mem::take(&mut self.late);
+        self.utilisation.sample(now, spent.working, spent.waiting, late);
     }
 
     /// Share of the time in which the hub's thread was not free, 0 to 1.
@@ -148,7 +166,7 @@ impl Core {
 
     /// With each turn of the timer: `late` is by how much it fired too late.
     pub(super) fn measure_thread(&mut self, now: Micros, late: Micros) {
-        self.measure.utilisation.sample(now, thread_cpu_time(), late);
+        self.measure.note_turn(now, late);
         let mut residences = std::mem::take(&mut self.measure.residences);
         for port in self.links.values() {
             port.tx.take_residences(&mut residences);
@@ -315,6 +333,10 @@ fn is_news(said: Option<u64>, error: Option<u64>) -> bool {
     }
 }
 
+/// Shortest time over which the work of the thread is measured.
+const TURN: Micros = Micros::from_millis(20);
+/// Timers have steps of a millisecond, and a wake-up takes its time on an idle machine too.
+const TIMER_STEP: Micros = Micros::from_millis(2);
 const SECOND: Micros = Micros::from_secs(1);
 /// A link counts as in use for this long after the last message.
 const IN_USE_FOR: Micros = Micros::from_secs(60);
