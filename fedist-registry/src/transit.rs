@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use petgraph::visit::IntoNeighbors;
+
 use crate::{LinkStateDb, RegionId};
 
 /// Whether some of `region`'s neighbours reach each other only through it, as far as the link states say.
@@ -9,11 +11,11 @@ use crate::{LinkStateDb, RegionId};
 /// Such a region must not refuse frames in transit, however busy it is: slow is better than cut off. Regions that refuse
 /// already are taken as ends of ways only. One walk over the links.
 pub fn is_cut_region(region: RegionId, db: &LinkStateDb) -> bool {
-    let neighbours = neighbours_of(region, db);
+    let neighbours: Vec<RegionId> = db.neighbors(region).collect();
     if neighbours.len() < 2 {
         return false;
     }
-    let carries = |region: RegionId| db.get(region).is_some_and(|state| !state.no_transit);
+    let carries = |region: RegionId| db.contains(region) && !db.no_transit(region);
     // From one that lets others through: what it reaches, they all reach.
     let Some(start) = neighbours.iter().copied().find(|neighbour| carries(*neighbour)) else {
         return true;
@@ -21,22 +23,13 @@ pub fn is_cut_region(region: RegionId, db: &LinkStateDb) -> bool {
     let mut reached = BTreeSet::from([start]);
     let mut next = VecDeque::from([start]);
     while let Some(at) = next.pop_front() {
-        for neighbour in neighbours_of(at, db) {
+        for neighbour in db.neighbors(at) {
             if neighbour != region && reached.insert(neighbour) && carries(neighbour) {
                 next.push_back(neighbour);
             }
         }
     }
     neighbours.iter().any(|neighbour| !reached.contains(neighbour))
-}
-
-/// The regions with a link that both ends announce.
-fn neighbours_of(region: RegionId, db: &LinkStateDb) -> Vec<RegionId> {
-    let Some(state) = db.get(region) else {
-        return Vec::new();
-    };
-    let both_ways = |to: &RegionId| db.get(*to).is_some_and(|far| far.cost_to(region).is_some());
-    state.links.iter().map(|link| link.to).filter(both_ways).collect()
 }
 
 #[cfg(test)]

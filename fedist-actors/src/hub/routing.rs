@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fedist_registry::{
-    LinkAdvert, LinkCost, Micros, RegionId, RouteExplanation, RouteNews, SetUp, SpfPace, Status,
-    fibre_estimate,
+    LinkAdvert, LinkCost, Micros, RegionId, RouteExplanation, RouteNews, SetUp, SetUpEstimate,
+    SpfPace, Status, fibre_estimate,
 };
 
 use super::Core;
@@ -213,9 +213,9 @@ impl Core {
         let own = self.registry.get(self.region())?.coordinates?;
         let other = self.registry.get(region)?.coordinates?;
         let propagation = fibre_estimate(&own, &other);
-        // Two round trips and 5 ms of computing, over the exchanges that a new link repays itself within.
-        let opening = 4 * propagation.as_micros() + 5_000;
-        Some(SetUp { propagation, set_up: LinkCost::from_micros(opening / EXPECTED_EXCHANGES) })
+        let round_trip = Micros(2 * propagation.as_micros());
+        let set_up = SetUpEstimate::new().cost(round_trip, EXPECTED_EXCHANGES);
+        Some(SetUp { propagation, set_up })
     }
 }
 
