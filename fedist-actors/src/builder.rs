@@ -10,7 +10,8 @@ use std::{
 
 use actix::Actor;
 use fedist_registry::{
-    Coordinates, Micros, RegionId, RegionName, RegionRecord, Status, StoreError,
+    Coordinates, MeshConfig, Micros, RegionId, RegionName, RegionRecord, Status, StoreError,
+    Topology,
 };
 use fedist_transport::{
     identity::IdentityError,
@@ -44,8 +45,10 @@ pub struct NodeBuilder {
     alias_ttl: Duration,
     coordinates: Option<Coordinates>,
     dial: HashMap<RegionId, String>,
-    links: Vec<RegionId>,
-    nearest: usize,
+    mesh: MeshConfig,
+    /// `nearest(0)` was the last word on the mesh.
+    bare: bool,
+    dial_only: bool,
     arbiters: usize,
     task_threads: usize,
     mailbox_capacity: usize,
@@ -111,8 +114,9 @@ impl Node {
             alias_ttl: Duration::from_secs(15),
             coordinates: None,
             dial: HashMap::new(),
-            links: Vec::new(),
-            nearest: 2,
+            mesh: MeshConfig::default(),
+            bare: false,
+            dial_only: false,
             arbiters: 1,
             task_threads: 1,
             mailbox_capacity: 16_384,
@@ -218,14 +222,39 @@ impl NodeBuilder {
 
     /// Keeps a link to `region` besides those to the parent and the nearest.
     pub fn link(mut self, region: RegionId) -> Self {
-        self.links.push(region);
+        self.mesh.extra.push(region);
         self
     }
 
     /// How many of the nearest regions to keep links to. Default 2. More links make shorter
-    /// routes and survive more failures; each costs its probes.
+    /// routes and survive more failures; each costs its probes. 0 leaves the bare tree, as
+    /// [`topology`](Self::topology) with [`Topology::Tree`] does.
     pub fn nearest(mut self, count: usize) -> Self {
-        self.nearest = count;
+        self.mesh.nearest = count;
+        self.bare = count == 0;
+        self
+    }
+
+    /// Which links are kept: by default [`Topology::Adaptive`], those of the hierarchy and what the
+    /// traffic pays for. Any other is a fixed shape, which must be set alike on all regions.
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.mesh.topology = topology;
+        self.bare = false;
+        self
+    }
+
+    /// All settings of the mesh at once: limits, thresholds and times. Replaces what
+    /// [`link`](Self::link), [`nearest`](Self::nearest) and [`topology`](Self::topology) have set before.
+    pub fn mesh(mut self, mesh: MeshConfig) -> Self {
+        self.mesh = mesh;
+        self.bare = false;
+        self
+    }
+
+    /// For a region that nobody can dial, behind NAT or a firewall: it advertises no address, opens
+    /// all its links itself, and talks to others like it over relays. Not for the root.
+    pub fn dial_only(mut self) -> Self {
+        self.dial_only = true;
         self
     }
 
@@ -370,6 +399,21 @@ impl NodeBuilder {
                 "data_dir (missing); a node over QUIC keeps its keys and ids on disk; name a directory".to_owned(),
             ));
         }
+        if self.dial_only && self.parent.is_none() {
+            return Err(config(format!(
+                "dial_only (region {}); the root must be dialed by others; give it an address or make another region the root",
+                self.region
+            )));
+        }
+        if let Some(address) = self.advertise.first().filter(|_| self.dial_only) {
+            return Err(config(format!(
+                "advertise ({address}); a region that only dials has no address for others; leave out one of the two"
+            )));
+        }
+        let mut mesh = self.mesh;
+        if self.bare && mesh.topology == Topology::Adaptive {
+            mesh.topology = Topology::Tree;
+        }
         let listen = resolve(&self.listen).map_err(config)?;
         let (done, started) = oneshot::channel();
         let record = RegionRecord {
@@ -391,8 +435,7 @@ impl NodeBuilder {
                 record,
                 join: self.join,
                 dial: self.dial,
-                links: self.links,
-                nearest: self.nearest,
+                mesh,
                 session,
                 join_timeout: self.join_timeout,
             },
@@ -403,6 +446,7 @@ impl NodeBuilder {
             memory: self.memory,
             boot: self.boot,
             alias_ttl: self.alias_ttl,
+            dial_only: self.dial_only,
             wait_until_live: self.wait_until_live,
             arbiters: self.arbiters,
             task_threads: self.task_threads,

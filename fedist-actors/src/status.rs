@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fedist_registry::{ClockEstimate, Coordinates, RegionId, Status};
+use fedist_registry::{ClockEstimate, Coordinates, LinkReason, RegionId, Status};
 use serde::{Deserialize, Serialize};
 
 /// A snapshot of one node.
@@ -78,6 +78,10 @@ pub struct LinkStatus {
     pub name: String,
     /// Whether this side opened it.
     pub dialed: bool,
+    /// Why it is open, as this side sees it.
+    pub reason: LinkReason,
+    /// Whether it is about to be closed: no route uses it any more.
+    pub closing: bool,
     /// Smoothed round trip from the traffic's stamps, in ms.
     pub rtt_ms: Option<f64>,
     /// Least round trip of the last 30 to 60 s, in ms.

@@ -9,7 +9,7 @@
 //!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
 //! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Hierarchy`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
-//!    [`LinkLiveness`], and which to open, [`desired_links`]; clocks: [`LinkClock`], [`RootClock`];
+//!    [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`]), [`ShortestPaths`],
 //!    [`RouteTable`], [`RouteExplanation`];
 //! 5. which region something belongs to: [`Delineator`].
@@ -84,7 +84,10 @@ pub use link_state_db::{LinkEdge, LinkEdges, LinkEnds, LinkStateDb};
 pub use local_id::LocalId;
 pub use log::{Change, LogEntry, Version};
 pub use loss_meter::LossMeter;
-pub use mesh::{MeshConfig, desired_links, fibre_estimate};
+pub use mesh::{
+    Account, Admission, DialTurn, LinkReason, MeshConfig, MeshPlan, MeshPlanner, MeshView,
+    OpenLink, Topology, TopologyError, TrafficLedger, WantedLink, fibre_estimate,
+};
 pub use micros::Micros;
 pub use record::{RegionRecord, Status};
 pub use record_id::RecordId;

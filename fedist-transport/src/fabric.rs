@@ -2,7 +2,7 @@
 
 use fedist_registry::RegionId;
 
-use crate::link::{AcceptError, DialError, Link, NodeClock};
+use crate::link::{AcceptError, DialError, Link, NodeClock, STAGGER, race};
 use crate::memory::MemoryPort;
 use crate::quic::QuicEndpoint;
 
@@ -27,6 +27,29 @@ impl Fabric {
             Self::Quic(endpoint) => endpoint.dial(address, expect).await,
             Self::Memory(port) => port.dial(address, expect).await,
         }
+    }
+
+    /// Connects to one of several addresses of a peer: tries them in order, the next one when the one before has failed
+    /// or after 250 ms without an answer, and takes the first that comes up (as RFC 8305, "happy eyeballs", does). Names
+    /// are resolved anew each time.
+    ///
+    /// # Errors
+    /// Where all have failed, what the last address of the list led to.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives all attempts up.
+    pub async fn dial_any(
+        &self,
+        addresses: &[String],
+        expect: Option<RegionId>,
+    ) -> Result<Link, DialError> {
+        let attempts = addresses.iter().map(|address| self.dial(address, expect)).collect();
+        race(attempts, STAGGER).await.map_err(|mut failures| {
+            failures.pop().unwrap_or_else(|| DialError::Unresolved {
+                address: String::new(),
+                detail: "no address to dial".to_owned(),
+            })
+        })
     }
 
     /// The next caller, or one that failed to prove itself; `None` once closed. Cancel safe.

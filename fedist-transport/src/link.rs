@@ -19,6 +19,7 @@
 
 mod error;
 mod node_clock;
+mod race;
 mod send_queue;
 mod shared;
 mod stamp_clock;
@@ -37,6 +38,7 @@ use crate::wire::{Class, HopHeader};
 pub(crate) use self::error::peer_text;
 pub use self::error::{AcceptError, DialError, LinkError, LinkSendError, ProtocolViolation};
 pub use self::node_clock::NodeClock;
+pub(crate) use self::race::{STAGGER, race};
 pub use self::send_queue::LinkLimits;
 pub(crate) use self::send_queue::QueuedFrame;
 pub use self::shared::LinkStats;

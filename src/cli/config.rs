@@ -19,7 +19,7 @@ use super::exit::{Exit, Failure};
 
 mod value;
 
-pub(crate) use value::{AdminAddress, Dial, HostPort, Place, RegionNumber, Within};
+pub(crate) use value::{AdminAddress, Dial, HostPort, Place, RegionNumber, Shape, Within};
 
 /// The arguments of `fedist node`.
 #[derive(clap::Args)]
@@ -65,6 +65,19 @@ pub(crate) struct NodeSettings {
     /// How many of the nearest regions to keep links to [default: 2]
     #[arg(long, value_name = "COUNT")]
     pub(crate) nearest: Option<Within<0, 64>>,
+    /// Which links are kept: adaptive, full, ring, tree, torus, star, or a list such as 1-2,2-3; the
+    /// same on all nodes [default: adaptive]
+    #[arg(long, value_name = "SHAPE")]
+    pub(crate) topology: Option<Shape>,
+    /// Links that this node opens at most, those to parent and nearest aside [default: 16]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_links_out: Option<Within<0, 128>>,
+    /// Links that others may open to this node, children aside [default: 32]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_links_in: Option<Within<0, 128>>,
+    /// Nobody can dial this node (NAT): it advertises no address and opens all its links itself
+    #[arg(long)]
+    pub(crate) dial_only: bool,
     /// Where the region is, in degrees, north and east positive
     #[arg(long, value_name = "LAT,LON", allow_hyphen_values = true)]
     pub(crate) coordinates: Option<Place>,
@@ -169,6 +182,10 @@ impl NodeSettings {
             ca_dir: self.ca_dir.or(file.ca_dir),
             link: list(self.link, file.link),
             nearest: self.nearest.or(file.nearest),
+            topology: self.topology.or(file.topology),
+            max_links_out: self.max_links_out.or(file.max_links_out),
+            max_links_in: self.max_links_in.or(file.max_links_in),
+            dial_only: self.dial_only || file.dial_only,
             coordinates: self.coordinates.or(file.coordinates),
             dial: list(self.dial, file.dial),
             arbiters: self.arbiters.or(file.arbiters),
@@ -228,6 +245,10 @@ data-dir = "/var/lib/fedist"
 ca-dir = "/etc/fedist"
 link = [2, 3]
 nearest = 0
+topology = "1-2,2-3"
+max-links-out = 20
+max-links-in = 40
+dial-only = true
 coordinates = "50.1,-8.6"
 dial = ["2=127.0.0.1:5000"]
 arbiters = 2
@@ -255,7 +276,7 @@ admin-listen = "127.0.0.1:9000"
         assert_eq!(settings.region.as_ref().unwrap().get().get(), 7);
         let command = <NodeSettings as clap::Args>::augment_args(clap::Command::new("node"));
         let flags: Vec<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
-        assert_eq!(flags.len(), 18);
+        assert_eq!(flags.len(), 22);
         for flag in flags {
             assert!(FULL.contains(&format!("\n{flag} = ")), "{flag}");
         }
@@ -292,6 +313,9 @@ admin-listen = "127.0.0.1:9000"
         check("arbiters = \"x\"", Some("arbiters"), 1, 12, "1..=256");
         check("admin-listen = \"0.0.0.0:1\"", Some("admin-listen"), 1, 16, "loopback");
         check("coordinates = \"91,0\"", Some("coordinates"), 1, 15, "-90..=90");
+        check("topology = \"rign\"", Some("topology"), 1, 12, "topology (rign) is unknown");
+        check("topology = \"1-2,3-3\"", Some("topology"), 1, 12, "joins a region with itself");
+        check("max-links-in = 500", Some("max-links-in"), 1, 16, "0..=128");
         check("dial = [\"2:x\"]", Some("dial"), 1, 8, "N=HOST:PORT");
         check("listen = \"nowhere\"", Some("listen"), 1, 10, "host:port");
         check("join = \"root:1\"", Some("join"), 1, 8, "expected a sequence");

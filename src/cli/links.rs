@@ -36,6 +36,7 @@ fn render(status: &NodeStatus) -> String {
         "#REGION",
         "NAME",
         "OPENED BY",
+        "FOR",
         "#RTT",
         "#LEAST",
         "#DEVIATION",
@@ -53,6 +54,10 @@ fn render(status: &NodeStatus) -> String {
             link.peer.to_string(),
             link.name.clone(),
             if link.dialed { "us" } else { "them" }.to_owned(),
+            match link.closing {
+                true => format!("{}, closing", link.reason),
+                false => link.reason.to_string(),
+            },
             millis(link.rtt_ms),
             millis(link.rtt_min_ms),
             millis(link.rtt_deviation_ms),

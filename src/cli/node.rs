@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fedist::{Node, NodeBuilder, transport::identity::Identity};
+use fedist::{Node, NodeBuilder, registry::MeshConfig, transport::identity::Identity};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -103,11 +103,25 @@ fn builder(settings: NodeSettings, data_dir: &Path) -> Result<NodeBuilder, Failu
     if let Some(ca_dir) = settings.ca_dir {
         builder = builder.ca_dir(ca_dir);
     }
+    let mut mesh = MeshConfig::default();
+    if let Some(count) = settings.max_links_out {
+        mesh.max_out = count.get() as usize;
+    }
+    if let Some(count) = settings.max_links_in {
+        mesh.max_in = count.get() as usize;
+    }
+    builder = builder.mesh(mesh);
     for region in settings.link {
         builder = builder.link(region.get());
     }
     if let Some(nearest) = settings.nearest {
         builder = builder.nearest(nearest.get() as usize);
+    }
+    if let Some(shape) = settings.topology {
+        builder = builder.topology(shape.into_inner());
+    }
+    if settings.dial_only {
+        builder = builder.dial_only();
     }
     if let Some(place) = settings.coordinates {
         builder = builder.coordinates(place.get());

@@ -29,6 +29,8 @@ pub(super) enum Control {
     JoinRefused { reason: String, permanent: bool },
     /// What the clock of this node reads, and what it knows about the root's.
     Clock(ClockAdvert),
+    /// Whether this side keeps the link whatever the traffic; "no" until said otherwise.
+    LinkWanted(bool),
     /// This node is stopping.
     Leaving,
 }

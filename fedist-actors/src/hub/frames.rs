@@ -27,6 +27,7 @@ impl Core {
             port.liveness.handle_rx(now);
             if frame.header.kind == FrameKind::Session {
                 port.measures.note_use(now);
+                port.note_carried();
             }
             if let Some(exchange) = frame.exchange {
                 proven |= port.pace.handle_exchange();
@@ -118,6 +119,7 @@ impl Core {
         match port.tx.forward(header, payload, received) {
             Ok(()) => {
                 port.measures.note_use(now);
+                port.note_carried();
                 self.count("frames_forwarded");
             }
             Err(error) => {

@@ -27,7 +27,7 @@ use fedist_transport::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, measure::Measure, services};
+use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, measure::Measure, mesh::Mesh, services};
 use crate::{
     Node, StartError,
     dead_letter::DeadLetters,
@@ -52,6 +52,7 @@ pub(crate) struct Launch {
     pub(crate) ca_dir: Option<PathBuf>,
     pub(crate) memory: Option<MemoryPort>,
     pub(crate) boot: u32,
+    pub(crate) dial_only: bool,
     pub(crate) wait_until_live: bool,
     pub(crate) arbiters: usize,
     pub(crate) task_threads: usize,
@@ -142,7 +143,7 @@ impl Launch {
         let mut record = self.config.record.clone();
         let (fabric, store, key_hash) = self.open(me)?;
         let local_address = fabric.local_address();
-        if record.addresses.is_empty() {
+        if record.addresses.is_empty() && !self.dial_only {
             record.addresses = vec![local_address.clone()];
         }
         record.key_hash = key_hash;
@@ -226,6 +227,7 @@ impl Launch {
                     no_transit: false,
                     links: Vec::new(),
                 },
+                mesh: Mesh::new(me, config.mesh.clone()),
                 config,
                 fabric: Rc::clone(&fabric),
                 store,
@@ -237,7 +239,6 @@ impl Launch {
                 flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
                 measure: Measure::new(me, boot, fabric.clock().base_us()),
-                mesh: Default::default(),
                 membership: Default::default(),
                 links: HashMap::new(),
                 greeting: HashMap::new(),

@@ -15,6 +15,7 @@ use super::{
     frames::hop_header,
     measure::LinkMeasures,
     membership::ID_CONFLICT,
+    mesh::TOO_MANY_LINKS,
     relay::{Crash, RELAYS, Relay},
 };
 use crate::{LocalAddr, outbound::Outbound};
@@ -36,9 +37,21 @@ pub(super) struct LinkPort {
     pub(super) measures: LinkMeasures,
     pub(super) datagrams_received: u64,
     pub(super) sent_since: std::cell::Cell<Option<Micros>>,
+    /// Frames of sessions in both directions, those in transit included.
+    pub(super) carried: std::cell::Cell<u64>,
+    /// Whether the other end keeps this link, and what this end has said about that.
+    pub(super) peer_wants: bool,
+    pub(super) told_wants: bool,
+    /// About to be closed: not advertised, so that no route uses it.
+    pub(super) retiring: bool,
 }
 
 impl LinkPort {
+    /// Notes a frame of a session that went over this link.
+    pub(super) fn note_carried(&self) {
+        self.carried.set(self.carried.get().saturating_add(1));
+    }
+
     /// Notes that something was sent: an answer (an acknowledgement at least) is now awaited.
     pub(super) fn liveness_tx(&self, now: Micros) {
         if self.sent_since.get().is_none() {
@@ -150,9 +163,10 @@ impl Core {
             ));
             return;
         }
-        if self.links.len() + self.greeting.len() >= MAX_LINKS {
+        let full = self.links.len() + self.greeting.len() >= MAX_LINKS;
+        if full || (!link.dialed && !self.admit_link(peer)) {
             self.count("links_refused_limit");
-            link.tx.close("too many links");
+            link.tx.close(TOO_MANY_LINKS);
             return;
         }
         self.next_serial += 1;
@@ -184,6 +198,10 @@ impl Core {
                 measures: LinkMeasures::default(),
                 datagrams_received: 0,
                 sent_since: std::cell::Cell::new(None),
+                carried: std::cell::Cell::new(0),
+                peer_wants: false,
+                told_wants: false,
+                retiring: false,
             },
         );
         let Some(core) = self.handle() else {
@@ -307,5 +325,5 @@ impl Core {
 }
 
 /// Links that a node holds at most, both directions together.
-pub(super) const MAX_LINKS: usize = 64;
+pub(super) const MAX_LINKS: usize = fedist_registry::LinkState::MAX_LINKS;
 pub(super) const HELLO_TIMEOUT: Micros = Micros::from_millis(5_000);

@@ -223,6 +223,7 @@ impl Core {
     /// How a link ended. For a newcomer it may be the answer to its join.
     pub(super) fn link_said(&mut self, peer: RegionId, end: &LinkError) {
         tracing::info!(%peer, reason = %end, "link ended");
+        self.note_refused_link(peer, end);
         if !self.wants_join() {
             return;
         }
@@ -257,6 +258,7 @@ impl Core {
             Control::Activate => self.forward_change(peer, serial, Change::Live(peer)),
             Control::JoinRefused { reason, permanent } => self.join_refused(reason, permanent),
             Control::Clock(advert) => self.handle_clock(peer, serial, advert),
+            Control::LinkWanted(wanted) => self.peer_wants_link(peer, serial, wanted),
             Control::Leaving => self.peer_leaves(peer, serial),
         }
     }

@@ -35,7 +35,8 @@ use std::{
 
 use actix::{Actor, AsyncContext, Handler, WrapFuture};
 use fedist_registry::{
-    LinkState, LinkStateDb, Micros, RegionId, RegionRecord, Registry, RelayDelay, RouteTable, Store,
+    LinkState, LinkStateDb, MeshConfig, Micros, RegionId, RegionRecord, Registry, RelayDelay,
+    RouteTable, Store,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -67,8 +68,7 @@ pub(crate) struct HubConfig {
     pub(crate) record: RegionRecord,
     pub(crate) join: Vec<String>,
     pub(crate) dial: HashMap<RegionId, String>,
-    pub(crate) links: Vec<RegionId>,
-    pub(crate) nearest: usize,
+    pub(crate) mesh: MeshConfig,
     pub(crate) session: SessionConfig,
     pub(crate) join_timeout: Duration,
 }
@@ -126,6 +126,8 @@ struct SessionSlot {
     stalled: VecDeque<Outbound>,
     dirty: bool,
     last_hop: Option<RegionId>,
+    /// Bytes of frames handed to links, those sent again included.
+    bytes_sent: u64,
     last_heard: Micros,
 }
 

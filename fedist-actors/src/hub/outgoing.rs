@@ -137,6 +137,7 @@ impl Core {
                 stalled: VecDeque::new(),
                 dirty: false,
                 last_hop: None,
+                bytes_sent: 0,
                 last_heard: now,
             }
         })
@@ -196,6 +197,8 @@ impl Core {
                 let mut hop =
                     hop_header(FrameKind::Session, frame.class, me, region, frame.payload_len());
                 hop.route = source_route;
+                slot.bytes_sent += frame.payload_len() as u64;
+                port.note_carried();
                 // A refusal is as good as a loss on the way: the session sends it again.
                 if port.tx.send(hop, [frame.header, frame.records]).is_err() {
                     held_back = true;

@@ -52,6 +52,7 @@ impl Core {
                 let queueing = cost.units().saturating_sub(propagation);
                 links.push(LinkAdvert {
                     queueing: LinkCost::from_units(queueing),
+                    flags: if port.retiring { LinkAdvert::CLOSING } else { 0 },
                     ..LinkAdvert::new(*peer, cost)
                 });
             }
@@ -60,7 +61,9 @@ impl Core {
         let relay = self.own_cost();
         let no_transit = self.measure.refuses_transit();
         moved |= self.relay_delay_moved(now) || no_transit != self.own_state.no_transit;
-        let known = |links: &[LinkAdvert]| links.iter().map(|link| link.to).collect::<Vec<_>>();
+        let known = |links: &[LinkAdvert]| {
+            links.iter().map(|link| (link.to, link.flags)).collect::<Vec<_>>()
+        };
         if moved || known(&links) != known(&self.own_state.links) || !self.is_announced() {
             for link in &links {
                 if let Some(port) = self.links.get_mut(&link.to) {

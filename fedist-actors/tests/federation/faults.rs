@@ -273,7 +273,7 @@ fn the_first_messages_to_a_region_that_came_back_are_not_lost_with_its_former_li
         nodes.push(again);
         eventually("the link state of the new life is here", || async {
             let status = nodes[0].status().await.unwrap();
-            status.counters.get("sessions_ended").is_some()
+            status.counters.contains_key("sessions_ended")
         })
         .await;
         routed(&nodes).await;

@@ -6,6 +6,7 @@ mod handlers;
 mod hostile;
 mod measure;
 mod membership;
+mod mesh;
 mod monitors;
 mod routes;
 mod support;

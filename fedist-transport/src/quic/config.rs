@@ -6,6 +6,7 @@ use std::time::Duration;
 use quinn::congestion::CubicConfig;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
+use super::{Resolve, SystemResolver};
 use crate::link::LinkLimits;
 
 /// Settings of a [`QuicEndpoint`](super::QuicEndpoint).
@@ -23,6 +24,8 @@ pub struct QuicConfig {
     /// Bytes asked of the kernel for each direction of the socket; default 4 MiB. The kernel may give
     /// less (`net.core.rmem_max` on Linux); too little shows as loss under load.
     pub socket_buffer: usize,
+    /// What turns `host:port` into addresses, once for each attempt to dial; the system's by default.
+    pub resolver: Arc<dyn Resolve>,
     /// Bounds of each link's send queues.
     pub limits: LinkLimits,
 }
@@ -34,6 +37,7 @@ impl Default for QuicConfig {
             idle_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(5),
             socket_buffer: 4 << 20,
+            resolver: Arc::new(SystemResolver),
             limits: LinkLimits::default(),
         }
     }

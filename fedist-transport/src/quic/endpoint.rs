@@ -23,7 +23,7 @@ use super::QuicConfig;
 use super::handshake::{accept_error, dial_error, link_up};
 use super::tls::{ALPN, TlsMaterial};
 use crate::identity::{Identity, IdentityError};
-use crate::link::{AcceptError, DialError, Link, NodeClock};
+use crate::link::{AcceptError, DialError, Link, NodeClock, STAGGER, race};
 
 /// A region's UDP socket, from which it dials and at which it is dialed. Clones share it.
 ///
@@ -172,7 +172,8 @@ impl QuicEndpoint {
         self.0.clock
     }
 
-    /// Connects to `host:port`. A host name is resolved, and its addresses are tried in turn. With
+    /// Connects to `host:port`. A host name is resolved anew each time, and its addresses are tried in
+    /// turn, the next one when the one before has failed or after 250 ms without an answer. With
     /// `expect`, whoever answers must be that region.
     ///
     /// The link is ready when our side of the handshake is done. A peer that refuses *our*
@@ -189,27 +190,25 @@ impl QuicEndpoint {
             address: address.to_owned(),
             detail: "it has no address that this socket can reach".to_owned(),
         };
-        for target in self.resolve(address).await? {
-            match self.dial_one(target, expect).await {
-                Ok(link) => {
-                    self.0.counters.dialed.fetch_add(1, Relaxed);
-                    return Ok(link);
-                }
-                Err(DialError::Stopped) => return Err(DialError::Stopped),
-                // Somebody who answered and was wrong tells more than silence elsewhere.
-                Err(error) => {
-                    let silent = |error: &DialError| {
-                        matches!(
-                            error,
-                            DialError::TimedOut { .. }
-                                | DialError::Unreachable { .. }
-                                | DialError::Unresolved { .. }
-                        )
-                    };
-                    if silent(&failure) {
-                        failure = error;
-                    }
-                }
+        let targets = self.resolve(address).await?;
+        let attempts = targets.into_iter().map(|target| self.dial_one(target, expect)).collect();
+        let failures = match race(attempts, STAGGER).await {
+            Ok(link) => {
+                self.0.counters.dialed.fetch_add(1, Relaxed);
+                return Ok(link);
+            }
+            Err(failures) => failures,
+        };
+        for error in failures {
+            let silent = matches!(
+                failure,
+                DialError::TimedOut { .. }
+                    | DialError::Unreachable { .. }
+                    | DialError::Unresolved { .. }
+            );
+            // Somebody who answered and was wrong tells more than silence elsewhere.
+            if silent || matches!(error, DialError::Stopped) {
+                failure = error;
             }
         }
         Err(failure)
@@ -270,8 +269,8 @@ impl QuicEndpoint {
                 form: "host:port, an IPv6 host in brackets",
             });
         }
-        let found = match timeout(self.0.config.handshake_timeout, tokio::net::lookup_host(address))
-            .await
+        let resolver = &self.0.config.resolver;
+        let found = match timeout(self.0.config.handshake_timeout, resolver.resolve(address)).await
         {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -289,7 +288,7 @@ impl QuicEndpoint {
         };
         // An IPv6 socket reaches both kinds.
         let reachable = |target: &SocketAddr| target.is_ipv4() || self.0.local.is_ipv6();
-        Ok(found.filter(reachable).take(MAX_ADDRESSES).collect())
+        Ok(found.into_iter().filter(reachable).take(MAX_ADDRESSES).collect())
     }
 
     async fn dial_one(

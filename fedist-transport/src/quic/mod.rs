@@ -13,11 +13,13 @@ mod endpoint;
 mod frame_reader;
 mod handshake;
 mod reader;
+mod resolver;
 mod tls;
 mod writer;
 
 pub use config::QuicConfig;
 pub use endpoint::{BindError, EndpointStats, QuicEndpoint};
+pub use resolver::{Resolve, SystemResolver};
 pub use tls::ALPN;
 
 pub(crate) use reader::QuicReader;

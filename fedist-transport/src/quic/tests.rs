@@ -573,3 +573,82 @@ async fn a_host_name_is_resolved_and_larger_datagrams_are_found() {
     }
     panic!("datagrams of at most {largest} bytes on average");
 }
+
+/// A resolver whose answers the test writes.
+#[derive(Debug, Default)]
+struct Book(std::sync::Mutex<Vec<SocketAddr>>, std::sync::atomic::AtomicUsize);
+
+impl Book {
+    fn write(&self, addresses: &[SocketAddr]) {
+        *self.0.lock().unwrap() = addresses.to_vec();
+    }
+}
+
+impl Resolve for Book {
+    fn resolve<'a>(
+        &'a self,
+        address: &'a str,
+    ) -> futures_util::future::BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
+        if let Ok(plain) = address.parse() {
+            return Box::pin(async move { Ok(vec![plain]) });
+        }
+        assert_eq!(address, "region.example:4433");
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let found = self.0.lock().unwrap().clone();
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+/// One that dials through a book, and one to be found.
+fn with_book() -> (QuicEndpoint, QuicEndpoint, Arc<Book>) {
+    let root = CertificateAuthority::ephemeral().unwrap();
+    let book = Arc::new(Book::default());
+    let config = QuicConfig {
+        resolver: Arc::clone(&book) as Arc<dyn Resolve>,
+        handshake_timeout: Duration::from_secs(1),
+        ..QuicConfig::default()
+    };
+    let one = Identity::ephemeral(region(1), &root).unwrap();
+    let one = QuicEndpoint::bind(LOOPBACK, &one, config).unwrap();
+    (one, bind(&Identity::ephemeral(region(2), &root).unwrap()), book)
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_again_for_every_attempt_and_may_move() {
+    let (one, two, book) = with_book();
+    let name = "region.example:4433";
+    let nowhere = one.dial(name, None).await.unwrap_err();
+    assert!(matches!(nowhere, DialError::Unresolved { .. }), "{nowhere}");
+    let silent = UdpSocket::bind(LOOPBACK).await.unwrap();
+    book.write(&[silent.local_addr().unwrap()]);
+    let unanswered = one.dial(name, Some(region(2))).await.unwrap_err();
+    assert!(matches!(unanswered, DialError::TimedOut { .. }), "{unanswered}");
+    book.write(&[two.local_addr()]);
+    let (link, accepted) = tokio::join!(one.dial(name, Some(region(2))), two.accept());
+    assert_eq!(link.unwrap().peer.region, region(2));
+    assert!(accepted.unwrap().is_ok());
+    assert_eq!(book.1.load(std::sync::atomic::Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn of_several_addresses_one_that_answers_wins_over_silent_ones_before_it() {
+    let (one, two, book) = with_book();
+    let silent = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let silent = silent.local_addr().unwrap();
+    book.write(&[silent, silent, two.local_addr()]);
+    let name = "region.example:4433";
+    // Both silent ones would take the whole second of a handshake, one after the other.
+    let dialed = tokio::time::timeout(Duration::from_millis(1_800), one.dial(name, None));
+    let (link, _) = tokio::join!(dialed, two.accept());
+    assert_eq!(link.expect("it was tried beside them").unwrap().peer.region, region(2));
+
+    // The same for addresses that a region lists, and the last one's failure is told.
+    let fabric = crate::fabric::Fabric::Quic(one);
+    let direct = two.local_addr().to_string();
+    let addresses = ["no address".to_owned(), direct.clone()];
+    let (link, _) = tokio::join!(fabric.dial_any(&addresses, Some(region(2))), two.accept());
+    assert!(link.is_ok());
+    let addresses = [direct, "no address".to_owned()];
+    let (link, _) = tokio::join!(fabric.dial_any(&addresses, Some(region(3))), two.accept());
+    assert!(matches!(link.unwrap_err(), DialError::BadAddress { .. }));
+}

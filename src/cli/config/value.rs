@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 
 use fedist::{
     RegionId,
-    registry::{Coordinates, IdError, RegionRecord},
+    registry::{Coordinates, IdError, RegionRecord, Topology, TopologyError},
 };
 use serde::{Deserialize, Deserializer, de};
 
@@ -194,6 +194,25 @@ impl FromStr for AdminAddress {
     }
 }
 
+/// The shape of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Shape(Topology);
+
+impl Shape {
+    pub(crate) fn into_inner(self) -> Topology {
+        self.0
+    }
+}
+
+impl FromStr for Shape {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        text.parse().map(Self).map_err(|error: TopologyError| Malformed(error.to_string()))
+    }
+}
+
 /// A value that is refused, by which rule, and what to write instead. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -211,7 +230,7 @@ macro_rules! read_as_text {
     )*};
 }
 
-read_as_text!(HostPort Dial Place AdminAddress);
+read_as_text!(HostPort Dial Place AdminAddress Shape);
 
 /// Reads an integer of the file; `expected` is said where it is something else.
 fn integer<'de, D: Deserializer<'de>, T>(

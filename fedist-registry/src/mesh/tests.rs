@@ -1,0 +1,404 @@
+//! The always-set and the planner, on small federations. Their behaviour at size is tested on the matrices of real clouds,
+//! in the transport crate, which has them.
+
+use super::*;
+use crate::{
+    Change, Coordinates, KeyHash, LinkAdvert, LinkCost, LinkState, LinkStateDb, RegionRecord,
+    Registry, Status,
+};
+
+pub(super) fn region(id: u16) -> RegionId {
+    RegionId::new(id).unwrap()
+}
+
+pub(super) fn regions(ids: &[u16]) -> Vec<RegionId> {
+    ids.iter().copied().map(region).collect()
+}
+
+/// Regions 1 to `count` in a binary tree, each one degree east of the one before; then one that is joining.
+pub(super) fn federation(count: u16) -> Registry {
+    registry(count, |id| Coordinates::new(0.0, f64::from(id) % 180.0))
+}
+
+fn registry(count: u16, place: impl Fn(u16) -> Option<Coordinates>) -> Registry {
+    let mut registry = Registry::new();
+    for id in 1..=count + 1 {
+        let record = RegionRecord {
+            id: region(id),
+            name: format!("r{id}").parse().unwrap(),
+            parent: (id > 1).then(|| region(id / 2)),
+            addresses: vec![format!("r{id}:1")],
+            key_hash: KeyHash([(id % 251) as u8; 32]),
+            status: Status::Joining,
+            coordinates: place(id),
+        };
+        registry.propose(1, Change::Join(record)).unwrap();
+        if id <= count {
+            registry.propose(1, Change::Live(region(id))).unwrap();
+        }
+    }
+    registry
+}
+
+/// One planner with its links, and the links of everybody as the database has them.
+struct Bench {
+    registry: Registry,
+    planner: MeshPlanner,
+    links: Vec<OpenLink>,
+    edges: Vec<(u16, u16, u64)>,
+    nobody_answers: Vec<u16>,
+    now: Micros,
+}
+
+const ME: u16 = 1;
+
+impl Bench {
+    fn new(registry: Registry, config: MeshConfig) -> Bench {
+        Bench {
+            registry,
+            planner: MeshPlanner::new(region(ME), config),
+            links: Vec::new(),
+            edges: Vec::new(),
+            nobody_answers: Vec::new(),
+            now: Micros::from_secs(1_000),
+        }
+    }
+
+    /// Without an always-set, so that only the traffic speaks.
+    fn bare(count: u16, config: MeshConfig) -> Bench {
+        Bench::new(registry(count, |_| None), MeshConfig { nearest: 0, random: 0, ..config })
+    }
+
+    /// A link between any two regions, in ms one way; a link of the bench's own region is one that it dialed.
+    fn link(&mut self, a: u16, b: u16, ms: u64) -> &mut Bench {
+        self.edges.push((a, b, ms));
+        if a == ME {
+            self.links.push(OpenLink {
+                peer: region(b),
+                dialed: true,
+                since: self.now,
+                cost: Some(LinkCost::from_micros(ms * 1000)),
+                carried: 0,
+                peer_wants: false,
+            });
+        }
+        self
+    }
+
+    fn unlink(&mut self, peer: u16) {
+        self.links.retain(|link| link.peer != region(peer));
+        self.edges.retain(|(a, b, _)| (*a, *b) != (ME, peer));
+    }
+
+    fn plan(&mut self) -> MeshPlan {
+        self.now += Micros::from_secs(1);
+        let mut db = LinkStateDb::new();
+        for record in self.registry.regions() {
+            let me = record.id.get();
+            let links = self.edges.iter().filter(|(a, b, _)| *a == me || *b == me);
+            let retiring =
+                |peer: u16| self.planner.reason(region(peer)).is_some_and(|(_, retiring)| retiring);
+            let links = links.filter(|(a, b, _)| *a != ME || !retiring(*b)).map(|(a, b, ms)| {
+                LinkAdvert::new(
+                    region(if *a == me { *b } else { *a }),
+                    LinkCost::from_micros(ms * 1000),
+                )
+            });
+            db.apply(LinkState {
+                region: record.id,
+                seq: 1,
+                relay: LinkCost::from_micros(50),
+                no_transit: false,
+                links: links.collect(),
+            });
+        }
+        let view = MeshView {
+            registry: &self.registry,
+            db: &db,
+            links: &self.links,
+            path: &|_| None,
+            dialable: &|peer| !self.nobody_answers.contains(&peer.get()),
+        };
+        self.planner.plan(self.now, &view)
+    }
+
+    fn talk(&mut self, to: u16, messages: u64) {
+        self.planner.handle_traffic(region(to), messages, messages);
+        for link in self.links.iter_mut().filter(|link| link.peer == region(to)) {
+            link.carried += messages;
+        }
+    }
+
+    fn wants(&mut self, peer: u16) -> bool {
+        self.plan().wanted.iter().any(|wanted| wanted.peer == region(peer))
+    }
+}
+
+/// 1 - 2 - 3 - 4 - 1, with 3 at 80 ms by way of 2.
+fn square(config: MeshConfig) -> Bench {
+    let mut bench = Bench::bare(4, config);
+    bench.link(1, 2, 40).link(2, 3, 40).link(3, 4, 60).link(1, 4, 60);
+    bench
+}
+
+fn reasons(me: u16, registry: &Registry, config: &MeshConfig) -> Vec<(u16, LinkReason)> {
+    let mut planner = MeshPlanner::new(region(me), config.clone());
+    let view = MeshView {
+        registry,
+        db: &LinkStateDb::new(),
+        links: &[],
+        path: &|_| None,
+        dialable: &|_| true,
+    };
+    let plan = planner.plan(Micros::from_secs(1), &view);
+    plan.wanted.iter().map(|wanted| (wanted.peer.get(), wanted.reason)).collect()
+}
+
+#[test]
+fn the_always_set_is_parent_second_parent_nearest_and_two_random_ones() {
+    use LinkReason::*;
+    let registry = federation(40);
+    let chosen = reasons(20, &registry, &MeshConfig::default());
+    // 10 is the parent of 20 and 21, so 19 is the nearest region that is not below it.
+    assert_eq!(
+        chosen.get(..3),
+        Some(&[(10, Parent), (19, SecondParent), (21, Nearest)][..]),
+        "{chosen:?}"
+    );
+    assert_eq!(chosen.iter().filter(|(_, reason)| *reason == Random).count(), 2, "{chosen:?}");
+    assert!(
+        reasons(1, &registry, &MeshConfig::default()).iter().all(|(_, reason)| *reason != Parent)
+    );
+}
+
+#[test]
+fn random_links_form_one_closed_ring_that_a_newcomer_changes_at_one_place() {
+    let config = MeshConfig { nearest: 0, ..MeshConfig::default() };
+    let ring = |count: u16| {
+        let registry = federation(count);
+        let mut edges: Vec<(u16, u16)> = Vec::new();
+        for me in 1..=count {
+            // Every other reason aside: the ring alone.
+            let all = reasons(me, &registry, &config);
+            for (peer, _) in all.iter().filter(|(_, reason)| *reason == LinkReason::Random) {
+                edges.push((me.min(*peer), me.max(*peer)));
+            }
+        }
+        edges.sort_unstable();
+        edges.dedup();
+        edges
+    };
+    let (before, after) = (ring(50), ring(51));
+    assert!(before.len() <= 50, "{}", before.len());
+    let changed = before.iter().filter(|edge| !after.contains(edge)).count()
+        + after.iter().filter(|edge| !before.contains(edge)).count();
+    assert!(changed <= 5, "{changed} edges");
+}
+
+#[test]
+fn configured_regions_are_linked_and_avoided_ones_are_not() {
+    let config =
+        MeshConfig { extra: regions(&[9, 7, 7]), avoid: regions(&[7, 10]), ..Default::default() };
+    let chosen = reasons(20, &federation(40), &config);
+    assert!(chosen.contains(&(9, LinkReason::Configured)));
+    assert!(chosen.iter().all(|(id, _)| ![7, 10, 20].contains(id)), "{chosen:?}");
+}
+
+#[test]
+fn a_region_that_is_not_live_wants_its_parent_only() {
+    assert_eq!(reasons(41, &federation(40), &MeshConfig::default()), [(20, LinkReason::Parent)]);
+    let ring = MeshConfig { topology: Topology::Ring, ..Default::default() };
+    assert_eq!(reasons(41, &federation(40), &ring), [(20, LinkReason::Parent)]);
+}
+
+#[test]
+fn a_fixed_shape_says_it_all() {
+    let ring = MeshConfig { topology: Topology::Ring, ..Default::default() };
+    let chosen = reasons(20, &federation(40), &ring);
+    assert_eq!(chosen, [(19, LinkReason::Topology), (21, LinkReason::Topology)]);
+}
+
+#[test]
+fn traffic_opens_the_link_that_it_has_paid_for() {
+    let mut bench = square(MeshConfig::default());
+    assert!(!bench.wants(3), "nobody talks");
+    bench.talk(3, 1);
+    assert!(!bench.wants(3), "not paid yet");
+    bench.talk(3, 50);
+    assert!(bench.wants(3));
+    bench.link(1, 3, 30);
+    bench.plan();
+    assert_eq!(bench.planner.reason(region(3)), Some((LinkReason::Traffic, false)));
+}
+
+#[test]
+fn a_link_opened_in_vain_is_closed_gracefully_and_not_tried_again() {
+    let mut bench = square(MeshConfig::default());
+    bench.talk(3, 50);
+    bench.plan();
+    bench.link(1, 3, 90);
+    let (mut retired, mut closed) = (0, 0);
+    for second in 1..60 {
+        let plan = bench.plan();
+        if plan.retiring.contains(&region(3)) && retired == 0 {
+            retired = second;
+        }
+        if plan.close.contains(&region(3)) {
+            closed = second;
+            break;
+        }
+    }
+    assert!(retired >= 9, "a link is given time to settle: {retired}");
+    assert!(closed >= retired + 3, "first out of the routes, then closed: {retired}, {closed}");
+    bench.unlink(3);
+    for _ in 0..600 {
+        bench.talk(3, 10);
+        assert!(!bench.wants(3));
+    }
+    let direct = bench.planner.estimate(region(3), bench.now, &bench.registry);
+    assert_eq!(direct, Some(LinkCost::from_micros(90_000)));
+}
+
+#[test]
+fn a_link_that_is_used_and_worth_it_stays_and_an_idle_one_goes() {
+    let mut bench = square(MeshConfig::default());
+    bench.link(1, 3, 30);
+    for _ in 0..300 {
+        bench.talk(3, 1);
+        assert_eq!(bench.plan().retiring, []);
+    }
+    let closes = (0..300).any(|_| bench.plan().close.contains(&region(3)));
+    assert!(closes, "nobody talks any more");
+}
+
+#[test]
+fn a_link_without_which_one_loss_would_separate_regions_stays() {
+    // Without 1-3, region 2 would be the only way between them.
+    let mut bench = Bench::bare(3, MeshConfig::default());
+    bench.link(1, 2, 40).link(2, 3, 40).link(1, 3, 90);
+    for _ in 0..300 {
+        assert_eq!(bench.plan().retiring, []);
+    }
+}
+
+#[test]
+fn a_link_that_the_other_end_keeps_or_still_uses_is_not_closed() {
+    let mut bench = square(MeshConfig::default());
+    bench.link(1, 3, 90);
+    bench.links.iter_mut().for_each(|link| link.peer_wants = true);
+    for _ in 0..200 {
+        assert_eq!(bench.plan().retiring, []);
+    }
+    bench.links.iter_mut().for_each(|link| link.peer_wants = link.peer != region(3));
+    for _ in 0..60 {
+        let plan = bench.plan();
+        assert_eq!(plan.close, [], "somebody's routes still lead over it");
+        bench.talk(3, 1);
+    }
+}
+
+#[test]
+fn at_the_limit_a_better_link_takes_the_place_of_the_least_useful() {
+    let config = MeshConfig { max_out: 3, ..MeshConfig::default() };
+    let mut bench = Bench::bare(6, config);
+    bench.link(1, 2, 40).link(1, 3, 40).link(1, 4, 40);
+    for (a, b) in [(2, 3), (3, 4), (4, 5), (5, 6), (6, 2), (2, 5)] {
+        bench.link(a, b, 60);
+    }
+    let mut room = false;
+    for _ in 0..60 {
+        for peer in [2, 3] {
+            bench.talk(peer, 5);
+        }
+        bench.talk(6, 50);
+        let plan = bench.plan();
+        assert!(!plan.wanted.iter().any(|wanted| wanted.peer == region(6)) || room);
+        assert!(plan.close.iter().all(|peer| *peer == region(4)), "4 is the one nobody talks to");
+        if plan.close.contains(&region(4)) {
+            bench.unlink(4);
+            room = true;
+        }
+    }
+    assert!(room && bench.wants(6));
+}
+
+#[test]
+fn incoming_links_have_a_limit_and_the_least_useful_makes_room() {
+    let config = MeshConfig { max_in: 2, ..MeshConfig::default() };
+    let mut bench = Bench::bare(8, config);
+    for peer in [4, 5, 6] {
+        bench.link(1, peer, 10);
+    }
+    bench.links.iter_mut().for_each(|link| link.dialed = false);
+    bench.plan();
+    bench.now += Micros::from_secs(20);
+    let links = bench.links.clone();
+    let db = LinkStateDb::new();
+    let admit = |bench: &Bench, links: &[OpenLink], peer: u16| {
+        let view = MeshView {
+            registry: &bench.registry,
+            db: &db,
+            links,
+            path: &|_| None,
+            dialable: &|_| true,
+        };
+        bench.planner.admit(region(peer), bench.now, &view)
+    };
+    assert_eq!(admit(&bench, &links, 7), Admission::Replace(region(4)));
+    let mut wanted = links.clone();
+    wanted.iter_mut().for_each(|link| link.peer_wants = true);
+    assert_eq!(admit(&bench, &wanted, 7), Admission::Refuse);
+    assert_eq!(admit(&bench, &wanted, 2), Admission::Take, "a child");
+    assert_eq!(admit(&bench, &wanted, 9), Admission::Take, "a newcomer");
+    assert_eq!(admit(&bench, &links[..1], 7), Admission::Take, "there is room");
+}
+
+#[test]
+fn a_region_that_cannot_be_reached_or_refuses_is_left_alone_for_a_while() {
+    let mut bench = square(MeshConfig::default());
+    bench.talk(3, 50);
+    assert!(bench.wants(3));
+    for _ in 0..3 {
+        let now = bench.now;
+        bench.planner.handle_unreachable(region(3), now);
+    }
+    bench.talk(3, 50);
+    assert!(!bench.wants(3));
+    bench.now += Micros::from_secs(61);
+    bench.talk(3, 50);
+    assert!(bench.wants(3));
+    bench.nobody_answers.push(3);
+    let now = bench.now;
+    bench.planner.handle_refused(region(3), now);
+    bench.now += Micros::from_secs(600);
+    bench.talk(3, 5_000);
+    assert!(!bench.wants(3), "it has no address");
+}
+
+#[test]
+fn two_that_both_have_no_address_want_no_link_to_each_other() {
+    let mut registry = federation(12);
+    for id in [5, 6, 7] {
+        let held = registry.get(region(id)).unwrap().clone();
+        let change = Change::Update {
+            id: held.id,
+            addresses: vec![],
+            parent: held.parent,
+            coordinates: held.coordinates,
+        };
+        registry.propose(1, change).unwrap();
+    }
+    let dialable = |id: RegionId| ![5, 6, 7].contains(&id.get());
+    let view = MeshView {
+        registry: &registry,
+        db: &LinkStateDb::new(),
+        links: &[],
+        path: &|_| None,
+        dialable: &dialable,
+    };
+    let mut planner = MeshPlanner::new(region(6), MeshConfig::default());
+    let plan = planner.plan(Micros::from_secs(1), &view);
+    assert!(plan.wanted.len() >= 4, "{plan:?}");
+    assert!(plan.wanted.iter().all(|wanted| dialable(wanted.peer)), "{plan:?}");
+    assert!(plan.wanted.iter().all(|wanted| wanted.turn == DialTurn::First), "nobody else can");
+}
