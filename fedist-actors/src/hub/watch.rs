@@ -56,6 +56,7 @@ impl Core {
         let mut dead = Vec::new();
         let mut probes = Vec::new();
         for (peer, port) in &mut self.links {
+            let heard_at = port.liveness.heard_at();
             let received = port.tx.stats().datagrams_received;
             if received != port.datagrams_received {
                 port.datagrams_received = received;
@@ -63,7 +64,9 @@ impl Core {
             }
             // What is stuck in the link's queues awaits a sign of life as much as what was just sent.
             let stuck = Class::ALL.iter().any(|class| port.tx.queued(*class) > 0);
-            if let Some(sent) = port.sent_since.take().or(stuck.then_some(now)) {
+            // What was sent before an answer came awaits none.
+            let sent = port.sent_since.take().filter(|sent| *sent > heard_at);
+            if let Some(sent) = sent.or(stuck.then_some(now)) {
                 port.liveness.handle_tx(sent);
             }
             let timeout = Micros(u64::from(port.estimate.probe_timeout_us()));
