@@ -355,3 +355,36 @@ const LEAST_RELAY_CHANGE_US: u64 = 300;
 const STILL_NEEDED: Micros = Micros::from_secs(5);
 const CLOCK_EVERY: Micros = Micros::from_secs(30);
 const CLOCK_PAUSE: Micros = Micros::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_probed_by_what_it_is_used_for() {
+        let mut link = LinkMeasures::default();
+        assert_eq!(link.probe_idle(), IDLE_IN_USE, "a fresh one is about to be used");
+        link.update_idle(Micros::from_secs(1));
+        assert_eq!(link.probe_idle(), IDLE);
+        link.spare = true;
+        link.update_idle(Micros::from_secs(2));
+        assert_eq!(link.probe_idle(), IDLE_SPARE);
+        link.note_use(Micros::from_secs(2));
+        link.update_idle(Micros::from_secs(61));
+        assert_eq!(link.probe_idle(), IDLE_IN_USE);
+        link.update_idle(Micros::from_secs(63));
+        assert_eq!(link.probe_idle(), IDLE_SPARE);
+    }
+
+    #[test]
+    fn an_idle_link_is_probed_several_times_before_quic_gives_it_up() {
+        let gives_up = fedist_transport::quic::QuicConfig::default().idle_timeout;
+        assert!(gives_up >= 3 * IDLE.as_duration());
+    }
+
+    #[test]
+    fn neighbours_hear_of_a_first_estimate_and_of_one_twice_as_good() {
+        assert!(is_news(None, Some(9)) && is_news(Some(9), Some(4)));
+        assert!(!is_news(None, None) && !is_news(Some(9), Some(5)) && !is_news(Some(9), None));
+    }
+}

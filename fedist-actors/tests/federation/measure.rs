@@ -240,3 +240,41 @@ fn every_node_knows_the_root_s_clock_within_the_bound_it_states() {
         stop(&nodes).await;
     });
 }
+
+#[test]
+fn an_idle_region_with_eight_links_in_use_stays_within_sixteen_kilobits_per_second() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Node::builder(id(1)).data_dir(dir.path().join("1")).start().await.unwrap();
+        let other = Node::builder(id(2))
+            .parent(id(1))
+            .join(root.local_address())
+            .ca_dir(dir.path().join("1"))
+            .data_dir(dir.path().join("2"))
+            .start()
+            .await
+            .unwrap();
+        let nodes = [root, other];
+        routed(&nodes).await;
+        // From then on the link is one of those that are probed most often.
+        let pid = notebook(&nodes[1]);
+        pid.send(&nodes[0], Notes).await.unwrap();
+        let ends = || async {
+            (link_of(&nodes[0], 2).await.unwrap(), link_of(&nodes[1], 1).await.unwrap())
+        };
+        eventually("the link has settled", || async { ends().await.0.up_ms > 2_500 }).await;
+        let probes = |ends: &(LinkStatus, LinkStatus)| ends.0.probes_sent + ends.1.probes_sent;
+        let bytes = |link: &LinkStatus| link.bytes_sent + link.bytes_received;
+        let before = ends().await;
+        eventually("four probes", || async { probes(&ends().await) >= probes(&before) + 4 }).await;
+        let after = ends().await;
+        assert_eq!((after.0.probe_idle_ms, after.1.probe_idle_ms), (1_000, 1_000));
+        // An end that was probed has heard, so there is one exchange per second, whoever begins it.
+        let exchanges = probes(&after) - probes(&before);
+        let spent = bytes(&after.0) - bytes(&before.0);
+        println!("eight links: {} bit/s", 8 * 8 * spent / exchanges);
+        // 250 bytes each; and once in a while the clocks are compared.
+        assert!(spent <= 250 * (exchanges + 2), "{spent} bytes for {exchanges} probes");
+        stop(&nodes).await;
+    });
+}
