@@ -328,7 +328,7 @@ impl Core {
 fn is_news(said: Option<u64>, error: Option<u64>) -> bool {
     match (said, error) {
         (None, Some(_)) => true,
-        (Some(said), Some(error)) => error < said / 2,
+        (Some(said), Some(error)) => error.saturating_mul(2) < said,
         _ => false,
     }
 }
