@@ -15,7 +15,8 @@ pub struct LinkAdvert {
     pub cost: LinkCost,
     /// The part of `cost` that is queueing and loss.
     pub queueing: LinkCost,
-    /// [`CLOSING`](Self::CLOSING), [`DRAINING`](Self::DRAINING); other bits are kept and mean nothing.
+    /// [`CLOSING`](Self::CLOSING), [`DRAINING`](Self::DRAINING), [`CHOSEN`](Self::CHOSEN), and in the bits 4 to 6 the links
+    /// that one of several stands for; other bits are kept and mean nothing.
     pub flags: u8,
 }
 
@@ -24,6 +25,21 @@ impl LinkAdvert {
     pub const CLOSING: u8 = 1;
     /// The region at the near end is about to leave: its links are taken only where there is no other way.
     pub const DRAINING: u8 = 2;
+
+    /// Between areas: the near end's area is for this link; see [`Areas`](crate::Areas).
+    pub const CHOSEN: u8 = 4;
+
+    /// The same advert for a way of `hops` links, 1 to 8, whose regions in between are not named.
+    #[must_use]
+    pub const fn over_hops(self, hops: usize) -> LinkAdvert {
+        let more = if hops > 8 { 7 } else { hops.saturating_sub(1) as u8 };
+        LinkAdvert { flags: (self.flags & !HOP_BITS) | (more << HOP_SHIFT), ..self }
+    }
+
+    /// The links that this stands for: 1, and up to 8 for a way through an area.
+    pub const fn hops(&self) -> usize {
+        1 + ((self.flags & HOP_BITS) >> HOP_SHIFT) as usize
+    }
 
     /// A link that costs propagation only, with no flags.
     pub const fn new(to: RegionId, cost: LinkCost) -> LinkAdvert {
@@ -40,6 +56,9 @@ impl LinkAdvert {
         self.flags & (Self::CLOSING | Self::DRAINING) != 0
     }
 }
+
+const HOP_SHIFT: u8 = 4;
+const HOP_BITS: u8 = 7 << HOP_SHIFT;
 
 /// All links of one region, flooded to all others whenever they change enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,5 +164,15 @@ mod tests {
         assert!(LinkAdvert { flags: LinkAdvert::CLOSING, ..advert }.is_discouraged());
         assert!(LinkAdvert { flags: LinkAdvert::DRAINING | 128, ..advert }.is_discouraged());
         assert!(!LinkAdvert { flags: 0xFC, ..advert }.is_discouraged());
+    }
+
+    #[test]
+    fn an_advert_stands_for_one_to_eight_links() {
+        let advert = LinkAdvert::new(region(2), LinkCost::ZERO);
+        assert_eq!(advert.hops(), 1);
+        for (hops, held) in [(0, 1), (1, 1), (3, 3), (8, 8), (9, 8), (usize::MAX, 8)] {
+            let far = LinkAdvert { flags: LinkAdvert::CHOSEN, ..advert }.over_hops(hops);
+            assert_eq!((far.hops(), far.flags & 15), (held, LinkAdvert::CHOSEN));
+        }
     }
 }

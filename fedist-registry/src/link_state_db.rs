@@ -46,11 +46,17 @@ impl LinkStateDb {
     /// Takes a state; `true` if it was newer than what is held, so that it should be flooded on. A state with too many links
     /// is not taken.
     pub fn apply(&mut self, state: LinkState) -> bool {
-        let LinkState { region, seq, relay, no_transit, mut links } = state;
-        let newer = self.seq(region).is_none_or(|held| held < seq);
-        if !newer || links.len() > LinkState::MAX_LINKS {
-            return false;
+        let newer = self.seq(state.region).is_none_or(|held| held < state.seq);
+        let taken = newer && state.links.len() <= LinkState::MAX_LINKS;
+        if taken {
+            self.put(state);
         }
+        taken
+    }
+
+    /// Takes a state in place of the one that is held, whatever its sequence number and the number of its links.
+    pub(crate) fn put(&mut self, state: LinkState) {
+        let LinkState { region, seq, relay, no_transit, mut links } = state;
         links.retain(|link| link.to != region);
         links.sort_unstable_by_key(|link| (link.to, link.cost));
         links.dedup_by_key(|link| link.to);
@@ -74,7 +80,6 @@ impl LinkStateDb {
             let links = links.into_boxed_slice();
             *slot = Slot { links, seq, relay, no_transit, held: true };
         }
-        true
     }
 
     /// A region's newest state, with its links sorted by their far ends. It is made anew with each call: where one fact is
@@ -254,6 +259,10 @@ mod graph {
     impl LinkEdge<'_> {
         pub(crate) fn cost(&self) -> LinkCost {
             self.advert.cost
+        }
+
+        pub(crate) fn hops(&self) -> usize {
+            self.advert.hops()
         }
 
         pub(crate) fn is_discouraged(&self) -> bool {

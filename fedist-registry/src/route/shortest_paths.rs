@@ -78,7 +78,7 @@ impl ShortestPaths {
             }
             if length.hops() > Route::MAX_HOPS {
                 too_long |= only.is_none_or(|only| only == here);
-                if length.hops() == Length::MOST_HOPS {
+                if length.hops() >= Length::MOST_HOPS {
                     cut_off = true;
                     continue;
                 }
@@ -137,7 +137,7 @@ impl ShortestPaths {
     pub fn memory_bytes(&self) -> usize {
         let layers = self.layers.as_ref().map_or(0, |layers| {
             layers.lengths.capacity() * size_of::<Length>()
-                + layers.before.iter().map(|layer| layer.capacity() * 2).sum::<usize>()
+                + layers.before.iter().map(|layer| layer.capacity() * 4).sum::<usize>()
         });
         self.lengths.capacity() * size_of::<Length>() + self.before.capacity() * 2 + layers
     }
@@ -172,12 +172,12 @@ impl ShortestPaths {
                 return None;
             }
             let hop = at;
-            let before = match layers {
-                Some(layers) => layers.before.get(left)?,
-                None => &self.before,
+            let (before, hops) = match layers {
+                Some(layers) => *layers.before.get(left)?.get(index(at))?,
+                None => (*self.before.get(index(at))?, 1),
             };
-            left -= 1;
-            at = region_at(usize::from(*before.get(index(at))?)).unwrap_or(self.origin);
+            left = left.saturating_sub(usize::from(hops));
+            at = region_at(usize::from(before)).unwrap_or(self.origin);
             Some(hop)
         })
     }
@@ -188,44 +188,66 @@ impl ShortestPaths {
 struct Layers {
     /// The best of all layers.
     lengths: Vec<Length>,
-    /// By hops, then by region number: the region before on the way that has this many hops.
-    before: Vec<Vec<u16>>,
+    /// By hops, then by region number: the region before on the way that has this many hops, and the hops from there.
+    before: Vec<Vec<(u16, u8)>>,
 }
 
 impl Layers {
     fn compute(origin: RegionId, db: &LinkStateDb, avoid: &Avoid<'_>) -> Layers {
-        let mut lengths = vec![Length::NONE; db.bound()];
-        let mut before = vec![Vec::new()];
-        if let Some(length) = lengths.get_mut(index(origin)) {
-            *length = Length::ZERO;
+        let bound = db.bound();
+        let mut lengths = vec![Length::NONE; bound];
+        let mut layers: Vec<Layer> = (0..=Route::MAX_HOPS).map(|_| Layer::default()).collect();
+        if let Some(first) = layers.first_mut() {
+            first.offer(bound, origin, Length::ZERO, origin, 0);
         }
-        let mut frontier = vec![(origin, Length::ZERO)];
-        for _ in 0..Route::MAX_HOPS {
-            let mut layer = vec![0_u16; db.bound()];
-            let mut next: Vec<RegionId> = Vec::new();
-            for (here, length) in frontier.drain(..) {
+        for hops in 0..=Route::MAX_HOPS {
+            let Some((layer, ahead)) = layers.get_mut(hops..).and_then(<[Layer]>::split_first_mut)
+            else {
+                break;
+            };
+            for here in std::mem::take(&mut layer.reached) {
+                let Some(length) = layer.lengths.get(index(here)).copied() else { continue };
+                match lengths.get_mut(index(here)) {
+                    Some(best) if length < *best => *best = length,
+                    _ => continue,
+                }
                 for (to, step) in steps(origin, here, db, avoid) {
-                    let reached = length + step;
-                    let (Some(best), Some(by)) =
-                        (lengths.get_mut(index(to)), layer.get_mut(index(to)))
-                    else {
-                        continue;
-                    };
-                    if reached < *best {
-                        *best = reached;
-                        if *by == 0 {
-                            next.push(to);
-                        }
-                        *by = here.get();
-                    } else if reached == *best && *by != 0 {
-                        *by = here.get().min(*by);
+                    if let Some(layer) = ahead.get_mut(step.hops() - 1) {
+                        layer.offer(bound, to, length + step, here, step.hops());
                     }
                 }
             }
-            before.push(layer);
-            frontier.extend(next.into_iter().filter_map(|to| Some((to, *lengths.get(index(to))?))));
         }
-        Layers { lengths, before }
+        Layers { lengths, before: layers.into_iter().map(|layer| layer.before).collect() }
+    }
+}
+
+/// The ways that have one number of hops.
+#[derive(Default)]
+struct Layer {
+    lengths: Vec<Length>,
+    before: Vec<(u16, u8)>,
+    reached: Vec<RegionId>,
+}
+
+impl Layer {
+    fn offer(&mut self, bound: usize, to: RegionId, length: Length, by: RegionId, hops: usize) {
+        if self.lengths.is_empty() {
+            self.lengths = vec![Length::NONE; bound];
+            self.before = vec![(0, 1); bound];
+        }
+        let (Some(best), Some(before)) =
+            (self.lengths.get_mut(index(to)), self.before.get_mut(index(to)))
+        else {
+            return;
+        };
+        if *best == Length::NONE {
+            self.reached.push(to);
+        }
+        if length < *best || (length == *best && by.get() < before.0) {
+            *best = length;
+            *before = (by.get(), hops as u8);
+        }
     }
 }
 
@@ -244,7 +266,9 @@ fn steps<'a>(
         .filter(move |edge| {
             edge.target() != origin && (transit || !(avoid.first_links)(edge.target()))
         })
-        .map(move |edge| (edge.target(), Length::step(edge.cost(), relay, edge.is_discouraged())))
+        .map(move |edge| {
+            (edge.target(), Length::step(edge.cost(), relay, edge.is_discouraged(), edge.hops()))
+        })
 }
 
 /// How good a path is, the smaller the better: links that are about to close (8 bits), cost (48 bits), hops (8 bits). It
@@ -256,12 +280,12 @@ pub(super) struct Length(u64);
 impl Length {
     pub(super) const ZERO: Length = Length(0);
     const NONE: Length = Length(u64::MAX);
-    const MOST_HOPS: usize = 254;
+    const MOST_HOPS: usize = 246;
 
-    /// One link, and the region before it.
-    pub(super) fn step(link: LinkCost, relay: LinkCost, discouraged: bool) -> Length {
+    /// One advert of `hops` links, 1 to 8, and the region before it.
+    pub(super) fn step(link: LinkCost, relay: LinkCost, discouraged: bool, hops: usize) -> Length {
         let cost = u64::from(link.units()) + u64::from(relay.units());
-        Length(u64::from(discouraged) << 56 | cost << 8 | 1)
+        Length(u64::from(discouraged) << 56 | cost << 8 | hops as u64)
     }
 
     pub(super) fn cost(self) -> LinkCost {
@@ -273,7 +297,7 @@ impl Length {
         self.0 >> 56
     }
 
-    fn hops(self) -> usize {
+    pub(super) fn hops(self) -> usize {
         (self.0 & 0xFF) as usize
     }
 }

@@ -404,7 +404,7 @@ fn present_length(
             }
         }
         let link = db.link(from, *to).ok_or(RouteChange::LinkDown { from, to: *to })?;
-        length = length + Length::step(link.cost, relay, link.is_discouraged());
+        length = length + Length::step(link.cost, relay, link.is_discouraged(), link.hops());
         from = *to;
     }
     Ok(length)
