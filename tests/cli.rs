@@ -186,8 +186,24 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
     assert!(ping.contains("path") && ping.contains("1 root") && ping.contains("median"), "{ping}");
     assert!(ping.contains("0 of 2 (0.0 %)"), "{ping}");
 
-    for node in [far, leaf, root] {
-        let stopped = node.ask(&["stop"]);
+    let drained = leaf.ask(&["drain"]);
+    assert_eq!((&drained["region"], &drained["drained"]), (&2.into(), &true.into()), "{drained}");
+    let again = leaf.command(&["drain", "--drain-timeout", "1000"]);
+    assert_eq!(again.stdout, "drained region 2 leaf: nobody passes through it any more\n");
+    assert_eq!(leaf.ask(&["drain", "--cancel"])["done"], true);
+    let undrained = leaf.command(&["drain", "--cancel"]).stdout;
+    assert_eq!(undrained, "region 2 leaf was not drained\n");
+    let both = fedist(&["drain", "--cancel", "--drain-timeout", "1"]);
+    assert_eq!(both.code, 2, "{both:?}");
+    let long = fedist(&["stop", "--drain-timeout", "60001"]);
+    assert_eq!(long.code, 2, "{long:?}");
+
+    for (node, options) in [
+        (far, &["stop"][..]),
+        (leaf, &["stop", "--drain-timeout", "500"]),
+        (root, &["stop", "--drain-timeout", "0"]),
+    ] {
+        let stopped = node.ask(options);
         assert_eq!(stopped["stopped"], true, "{stopped}");
         let data_dir = node.data_dir.clone();
         assert_eq!(node.ended().code, 0);

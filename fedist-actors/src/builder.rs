@@ -54,6 +54,7 @@ pub struct NodeBuilder {
     mailbox_capacity: usize,
     max_message: usize,
     session_timeout: Duration,
+    drain_timeout: Duration,
     join_timeout: Duration,
     wait_until_live: bool,
     mtu_upper: u16,
@@ -122,6 +123,7 @@ impl Node {
             mailbox_capacity: 16_384,
             max_message: 16 * 1024 * 1024,
             session_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(5),
             join_timeout: Duration::from_secs(30),
             wait_until_live: true,
             mtu_upper: 1452,
@@ -291,6 +293,13 @@ impl NodeBuilder {
         self
     }
 
+    /// How long [`Node::stop`] waits at most until others have moved their routes away from this region, so that nothing
+    /// in transit is lost or delayed. Default 5 s, of which it takes a few round trips; zero leaves at once.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
     /// How long `start` waits for a newcomer to become live. Default 30 s.
     pub fn join_timeout(mut self, timeout: Duration) -> Self {
         self.join_timeout = timeout;
@@ -438,6 +447,7 @@ impl NodeBuilder {
                 mesh,
                 session,
                 join_timeout: self.join_timeout,
+                drain_timeout: self.drain_timeout,
             },
             listen,
             quic: QuicConfig { mtu_upper: self.mtu_upper, ..QuicConfig::default() },

@@ -223,10 +223,11 @@ impl Node {
         answered.await.ok()
     }
 
-    /// Stops the node: its supervision trees end in their order, the youngest first, for a second at
+    /// Stops the node: others move their routes away from it, as for [`drain`](Self::drain), for
+    /// [`drain_timeout`](crate::NodeBuilder::drain_timeout) at most. Then its supervision trees end in their order, the youngest first, for a second at
     /// most, then all other actors. It waits up to another second for what is under way, says goodbye to
     /// its peers so that they need not wait for a time-out, and ends its threads. Bounded by about
-    /// three seconds; a second call returns at once.
+    /// three seconds beside the drain, which takes a round trip where nothing is in transit; a second call returns at once.
     pub async fn stop(&self) {
         let already = self.0.stopped.swap(true, Ordering::AcqRel);
         for (_, gate) in self.0.gates.used() {

@@ -32,6 +32,8 @@ pub struct NodeStatus {
     pub refuses_transit: bool,
     /// This node's clock against the root's.
     pub clock: Option<ClockEstimate>,
+    /// How far this node distrusts its own view of others: 0, healthy, to 8; see [`LocalHealth`](fedist_registry::LocalHealth).
+    pub local_health: u8,
     /// Milliseconds since the node started.
     pub uptime_ms: u64,
     /// Messages that reached nobody, by reason.
@@ -112,6 +114,10 @@ pub struct LinkStatus {
     pub bytes_sent: u64,
     /// Bytes of UDP received.
     pub bytes_received: u64,
+    /// Whether it is silent at the moment, so that traffic goes over other links.
+    pub suspect: bool,
+    /// Whether the others were told of it; not yet so while it proves itself or is held down for failing too often.
+    pub announced: bool,
     /// For how long it has been up, in ms.
     pub up_ms: u64,
 }

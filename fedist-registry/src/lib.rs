@@ -41,9 +41,11 @@ mod registry;
 
 // Links.
 mod clock_offset;
+mod hold_down;
 mod link_cost;
 mod link_estimate;
 mod link_liveness;
+mod local_health;
 mod loss_meter;
 mod mesh;
 mod relay_delay;
@@ -72,15 +74,17 @@ pub use flood::{
     Delivery, Digest, Flood, FloodMessage, FloodStats, Heard, MAX_LEAP, MAX_SEQ, Span, is_urgent,
 };
 pub use hierarchy::Hierarchy;
+pub use hold_down::HoldDown;
 pub use id_allocator::{AllocError, BlockSource, IdAllocator, VolatileBlocks};
 pub use id_block::{ID_BLOCK_LEN, IdBlock};
 pub use id_error::{Excerpt, IdError};
 pub use key_hash::{KeyHash, KeyHashError};
 pub use link_cost::LinkCost;
 pub use link_estimate::LinkEstimate;
-pub use link_liveness::{LinkLiveness, Liveness};
+pub use link_liveness::{LinkLiveness, Liveness, Patience};
 pub use link_state::{LinkAdvert, LinkState};
 pub use link_state_db::{LinkEdge, LinkEdges, LinkEnds, LinkStateDb};
+pub use local_health::LocalHealth;
 pub use local_id::LocalId;
 pub use log::{Change, LogEntry, Version};
 pub use loss_meter::LossMeter;

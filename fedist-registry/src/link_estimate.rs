@@ -76,15 +76,15 @@ impl LinkEstimate {
         self.smoothed.map_or(0, |s| whole(s.deviation_x256))
     }
 
-    /// How long to wait for an answer before counting it as missing: mean + 4 deviations + 25 ms for a delayed
-    /// acknowledgement, at least 100 ms; 300 ms before the first sample.
+    /// How long to wait for the answer to a probe before counting it as missing: mean + 4 deviations + 10 ms for the other
+    /// end, which answers at once, to get its turn; at least 15 ms; 300 ms before the first sample.
     pub fn probe_timeout_us(&self) -> u32 {
         match self.srtt_us() {
             None => FIRST_TIMEOUT_US,
             Some(srtt) => {
                 let timeout = srtt
                     .saturating_add(self.deviation_us().saturating_mul(4))
-                    .saturating_add(ACK_DELAY_US);
+                    .saturating_add(ANSWER_DELAY_US);
                 timeout.max(LEAST_TIMEOUT_US)
             }
         }
@@ -137,8 +137,8 @@ impl LinkEstimate {
 }
 
 const WINDOW: Micros = Micros::from_secs(30);
-const ACK_DELAY_US: u32 = 25_000;
-const LEAST_TIMEOUT_US: u32 = 100_000;
+const ANSWER_DELAY_US: u32 = 10_000;
+const LEAST_TIMEOUT_US: u32 = 15_000;
 const FIRST_TIMEOUT_US: u32 = 300_000;
 const QUEUEING_MAX_US: u64 = 50_000;
 
@@ -187,8 +187,8 @@ mod tests {
         let estimate = steady(80_000);
         assert_eq!(estimate.srtt_us(), Some(80_000));
         assert_eq!(estimate.cost(secs(10)), Some(LinkCost::from_micros(40_000)));
-        assert_eq!(estimate.probe_timeout_us(), 105_000);
-        assert_eq!(steady(500).probe_timeout_us(), 100_000, "the floor");
+        assert_eq!(estimate.probe_timeout_us(), 90_000);
+        assert_eq!(steady(500).probe_timeout_us(), 15_000, "the floor");
         assert_eq!(steady(500).cost(secs(10)), Some(LinkCost::from_micros(250)));
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let mut estimate = LinkEstimate::new();
         estimate.sample(secs(0), 80_000);
         assert_eq!((estimate.srtt_us(), estimate.deviation_us()), (Some(80_000), 40_000));
-        assert_eq!(estimate.probe_timeout_us(), 80_000 + 4 * 40_000 + 25_000);
+        assert_eq!(estimate.probe_timeout_us(), 80_000 + 4 * 40_000 + 10_000);
         estimate.sample(secs(1), 120_000);
         assert_eq!((estimate.srtt_us(), estimate.deviation_us()), (Some(85_000), 40_000));
     }
@@ -279,7 +279,7 @@ mod tests {
             let min = estimate.min_rtt_us(now).unwrap();
             prop_assert!(least <= min && min <= recent);
             prop_assert!(estimate.cost(now).is_some());
-            prop_assert!(estimate.probe_timeout_us() >= 100_000);
+            prop_assert!(estimate.probe_timeout_us() >= 15_000);
         }
     }
 }

@@ -111,6 +111,19 @@ impl LinkTx {
         self.0.queue(class).bytes()
     }
 
+    /// How many bytes of `class` the link queues at most.
+    pub fn limit(&self, class: Class) -> usize {
+        self.0.queue(class).limit()
+    }
+
+    /// Takes back the message and bulk frames that wait and are not being written, in order within each class: for whoever
+    /// has another link for them.
+    pub fn take_queued(&self) -> Vec<(HopHeader, [Bytes; 2])> {
+        let queues = [Class::Message, Class::Bulk].map(|class| self.0.queue(class));
+        let frames = queues.into_iter().flat_map(|queue| queue.take_back());
+        frames.map(|frame| (frame.header, frame.parts)).collect()
+    }
+
     /// Takes no more frames, and ends the link once those queued have arrived at the other end or
     /// half a second has passed, whichever is first. `reason` is told to the peer; of several calls
     /// the first one counts. Works as long as the writer is polled.
@@ -174,6 +187,16 @@ pub(crate) enum ReaderKind {
 }
 
 impl LinkRx {
+    /// Stops taking frames of one class, or goes on. What arrives meanwhile stays with the transport, which holds the peer
+    /// back once its window is full; the other classes go on. A paused class keeps [`recv`](Self::recv) waiting for the
+    /// others, so whoever pauses it has to call again by itself.
+    pub fn set_paused(&mut self, class: Class, paused: bool) {
+        match &mut self.0 {
+            ReaderKind::Quic(reader) => reader.set_paused(class, paused),
+            ReaderKind::Memory(reader) => reader.set_paused(class, paused),
+        }
+    }
+
     /// Waits for at least one frame and appends to `out` what has arrived by then, control first, at
     /// most 64 frames. Not calling this holds the peer back, class by class; nothing is dropped.
     ///

@@ -9,6 +9,7 @@ mod cert;
 mod config;
 mod dead_letters;
 mod demo;
+mod drain;
 mod exit;
 mod links;
 mod node;
@@ -54,7 +55,9 @@ enum Command {
     /// List the messages that reached nobody, as far as a running node remembers them.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Stop a running node and wait until it has ended.
-    Stop(AdminArgs),
+    Stop(stop::StopArgs),
+    /// Move the routes of all others away from a running node, which goes on serving its own region.
+    Drain(drain::DrainArgs),
     /// Issue key and certificate for a region on another machine.
     Cert(cert::CertArgs),
     /// Start a whole federation on this machine, put it to work, and break it.
@@ -91,6 +94,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Tree(args) => tree::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Stop(args) => stop::run(&args),
+        Command::Drain(args) => drain::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::DemoRegion(args) => demo::run_region(args),

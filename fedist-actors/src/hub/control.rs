@@ -4,7 +4,7 @@
 //! `Control` on the control stream, as MessagePack, at most one frame each.
 
 use bytes::Bytes;
-use fedist_registry::{ClockAdvert, FloodMessage, LogEntry, RegionRecord, Version};
+use fedist_registry::{ClockAdvert, FloodMessage, LinkState, LogEntry, RegionRecord, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::message::{DecodeError, decode, encode};
@@ -31,6 +31,10 @@ pub(super) enum Control {
     Clock(ClockAdvert),
     /// Whether this side keeps the link whatever the traffic; "no" until said otherwise.
     LinkWanted(bool),
+    /// "Route around me from now on": the sender's own link state, which says *no transit*.
+    Draining(LinkState),
+    /// "Nothing of mine passes you any more."
+    DrainMoved,
     /// This node is stopping.
     Leaving,
 }

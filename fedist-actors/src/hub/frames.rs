@@ -1,30 +1,40 @@
 //! Frames that arrive on a link: for this node, for the hub itself, or in transit.
 
 use bytes::Bytes;
-use fedist_registry::{Micros, RegionId, detour};
+use fedist_registry::{Micros, RegionId};
 use fedist_transport::{
     link::InFrame,
     wire::{Class, FrameKind, HopHeader, SourceRoute, Stamp},
 };
 
-use super::{Core, control::Control};
+use super::{Core, control::Control, failover::REPAIRED_HERE};
 
+/// A queue is crowded when frames in transit leave it above this part of its bound. Each of the links that feed it may
+/// bring one more batch before it holds back.
+const CROWDED: usize = 4;
 /// Hops that a frame may still make when it leaves its origin.
 const TTL: u8 = 8;
-/// How often a frame may be given a new way around a dead link.
-const MAX_REPAIRS: u8 = 2;
 
 impl Core {
-    /// Takes what one link has read. Empties `frames`.
-    pub(super) fn handle_frames(&mut self, peer: RegionId, serial: u64, frames: &mut Vec<InFrame>) {
+    /// Takes what one link has read. Empties `frames`, and says for each class which link is crowded with what this one
+    /// brings, if any.
+    pub(super) fn handle_frames(
+        &mut self,
+        peer: RegionId,
+        serial: u64,
+        frames: &mut Vec<InFrame>,
+    ) -> [Option<RegionId>; 3] {
         let now = self.now();
         let mut proven = false;
+        let mut recovered = false;
         for frame in frames.drain(..) {
             let Some(port) = self.port_mut(peer, serial) else {
                 // The link was replaced or closed while these frames were on their way.
                 break;
             };
-            port.liveness.handle_rx(now);
+            if port.liveness.handle_rx(now) {
+                recovered = true;
+            }
             if frame.header.kind == FrameKind::Session {
                 port.measures.note_use(now);
                 port.note_carried();
@@ -38,7 +48,7 @@ impl Core {
                     let pong = hop_header(FrameKind::Pong, Class::Control, self.region(), peer, 0);
                     self.send_on(peer, serial, pong, [Bytes::new(), Bytes::new()]);
                 }
-                FrameKind::Pong => {}
+                FrameKind::Pong => self.handle_pong(peer, serial),
                 FrameKind::Control => match Control::decode(&frame.payload) {
                     Ok(message) => {
                         if matches!(message, Control::Flood(_)) {
@@ -53,16 +63,22 @@ impl Core {
                         break;
                     }
                 },
-                FrameKind::Session => self.handle_session_frame(peer, frame, now),
+                FrameKind::Session | FrameKind::LinkDown => {
+                    self.handle_routed_frame(peer, frame, now);
+                }
             }
         }
         if proven {
             self.advertise_costs(now);
         }
+        if recovered {
+            self.links_recovered();
+        }
         self.flush();
+        std::mem::take(&mut self.watch.crowded)
     }
 
-    fn handle_session_frame(&mut self, peer: RegionId, frame: InFrame, now: Micros) {
+    fn handle_routed_frame(&mut self, peer: RegionId, frame: InFrame, now: Micros) {
         let header = frame.header;
         if !self.registry.is_live(peer) || !self.is_live() {
             self.count("frames_dropped_not_live");
@@ -80,6 +96,10 @@ impl Core {
         }
         if !self.registry.is_live(header.src) {
             self.count("frames_dropped_unknown_source");
+            return;
+        }
+        if header.kind == FrameKind::LinkDown {
+            self.handle_link_down(header.src, &frame.payload);
             return;
         }
         let slot = self.session_with(header.src);
@@ -101,26 +121,40 @@ impl Core {
             return;
         }
         header.route.advance();
+        header.repairs &= !REPAIRED_HERE;
         let mut next = header.route.next_hop(header.dst);
-        if !self.links.contains_key(&next) {
-            let Some((route, hop)) = self.repaired(&header) else {
-                self.count("frames_dropped_no_link");
-                return;
-            };
-            header.route = route;
-            header.repairs += 1;
-            next = hop;
-            self.count("frames_repaired");
+        if !self.is_usable(next) {
+            if let Some((route, hop)) = self.repaired(&header) {
+                header.route = route;
+                header.repairs = (header.repairs + 1) | REPAIRED_HERE;
+                next = hop;
+                self.count("frames_repaired");
+            } else {
+                // A link that is only suspect may still carry it.
+                self.tell_link_down(&header, next);
+            }
         }
-        let now = self.now();
+        let (now, class) = (self.now(), header.class);
         let Some(port) = self.links.get_mut(&next) else {
+            self.count("frames_dropped_no_link");
             return;
         };
         match port.tx.forward(header, payload, received) {
             Ok(()) => {
                 port.measures.note_use(now);
                 port.note_carried();
+                let begins = port.liveness_tx(now);
+                let crowded = class != Class::Control
+                    && port.tx.queued(class) > port.tx.limit(class) / CROWDED;
+                if let Some(mark) = self.watch.crowded.get_mut(class.index()).filter(|_| crowded) {
+                    *mark = Some(next);
+                    self.count("links_crowded");
+                }
+                self.watch.drain.note_transit(now);
                 self.count("frames_forwarded");
+                if begins {
+                    self.arm_link(next);
+                }
             }
             Err(error) => {
                 tracing::debug!(%next, %error, "a frame in transit was dropped");
@@ -129,17 +163,11 @@ impl Core {
         }
     }
 
-    /// This region's own best way to the destination that avoids whoever has seen the frame.
-    fn repaired(&self, header: &HopHeader) -> Option<(SourceRoute, RegionId)> {
-        if header.repairs >= MAX_REPAIRS {
-            return None;
-        }
-        let dead = header.route.next_hop(header.dst);
-        let avoid: Vec<RegionId> = header.route.visited().chain([header.src, dead]).collect();
-        let route = detour(self.region(), header.dst, &self.db, &avoid)?;
-        let next = route.next_hop().filter(|next| self.links.contains_key(next))?;
-        let repaired = header.route.repaired(route.relays()).ok()?;
-        Some((repaired, next))
+    /// Whether a link that was crowded takes frames in transit again; one that is gone does.
+    pub(super) fn has_room(&self, next: RegionId, class: Class) -> bool {
+        self.links
+            .get(&next)
+            .is_none_or(|port| port.tx.queued(class) <= port.tx.limit(class) / (2 * CROWDED))
     }
 }
 

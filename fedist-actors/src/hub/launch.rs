@@ -27,7 +27,9 @@ use fedist_transport::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Core, CoreRef, Hub, HubConfig, asks::Asks, measure::Measure, mesh::Mesh, services};
+use super::{
+    Core, CoreRef, Hub, HubConfig, asks::Asks, drain, measure::Measure, mesh::Mesh, services,
+};
 use crate::{
     Node, StartError,
     dead_letter::DeadLetters,
@@ -373,6 +375,11 @@ struct Running {
 
 async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
     node.inner().stopped.store(true, std::sync::atomic::Ordering::Release);
+    // Whatever passes through here takes another way first; actors go on answering meanwhile.
+    let limit = core.borrow().config.drain_timeout;
+    if !limit.is_zero() {
+        drain::drain(core, limit).await;
+    }
     // Actors end first, so that their watchers elsewhere hear `Down(Shutdown)` before the goodbye:
     // those in trees in the trees' order, then all others, and whoever takes longer than there is time.
     let _ = tokio::time::timeout(TREES, node.stop_trees()).await;

@@ -36,7 +36,6 @@ pub(super) struct LinkPort {
     pub(super) last_probe: Micros,
     pub(super) measures: LinkMeasures,
     pub(super) datagrams_received: u64,
-    pub(super) sent_since: std::cell::Cell<Option<Micros>>,
     /// Frames of sessions in both directions, those in transit included.
     pub(super) carried: std::cell::Cell<u64>,
     /// Whether the other end keeps this link, and what this end has said about that.
@@ -52,11 +51,10 @@ impl LinkPort {
         self.carried.set(self.carried.get().saturating_add(1));
     }
 
-    /// Notes that something was sent: an answer (an acknowledgement at least) is now awaited.
-    pub(super) fn liveness_tx(&self, now: Micros) {
-        if self.sent_since.get().is_none() {
-            self.sent_since.set(Some(now));
-        }
+    /// Notes that something was sent: an answer (an acknowledgement at least) is now awaited. Gives back whether that wait
+    /// begins here, so that the timer has to be armed for it.
+    pub(super) fn liveness_tx(&mut self, now: Micros) -> bool {
+        self.liveness.handle_tx(now)
     }
 }
 
@@ -94,17 +92,16 @@ impl Core {
     ) {
         let now = self.now();
         if let Some(port) = self.port_mut(peer, serial) {
-            match header.kind {
-                // An answer awaits none: two idle ends would keep each other awake.
-                FrameKind::Pong => {}
-                FrameKind::Ping => {
-                    port.liveness_tx(now);
-                    port.measures.note_probe();
-                }
-                _ => port.liveness_tx(now),
+            // An answer awaits none: two idle ends would keep each other awake.
+            let begins = header.kind != FrameKind::Pong && port.liveness_tx(now);
+            if header.kind == FrameKind::Ping {
+                port.measures.note_probe();
             }
             if port.tx.send(header, parts).is_err() {
                 self.count("control_frames_refused");
+            }
+            if begins {
+                self.arm_link(peer);
             }
         }
     }
@@ -197,7 +194,6 @@ impl Core {
                 last_probe: now,
                 measures: LinkMeasures::default(),
                 datagrams_received: 0,
-                sent_since: std::cell::Cell::new(None),
                 carried: std::cell::Cell::new(0),
                 peer_wants: false,
                 told_wants: false,
@@ -270,7 +266,9 @@ impl Core {
         self.count("links_opened");
         self.links.insert(peer, port);
         self.measure.link_ended(peer);
+        self.send_probe(peer, serial);
         self.link_changed(true);
+        self.tell_draining(peer, serial);
         self.tell_clock(peer, serial);
         self.sync_registry(peer, serial, &hello.registry);
         self.push_membership(peer, serial);
@@ -289,6 +287,7 @@ impl Core {
             tracing::info!(%peer, %reason, "link down");
             let now = self.now();
             self.dial_failed(peer, now, format!("the relay ended: {reason}"));
+            self.note_flap(peer, now);
             self.link_changed(false);
         }
         self.flush();

@@ -259,6 +259,8 @@ impl Core {
             Control::JoinRefused { reason, permanent } => self.join_refused(reason, permanent),
             Control::Clock(advert) => self.handle_clock(peer, serial, advert),
             Control::LinkWanted(wanted) => self.peer_wants_link(peer, serial, wanted),
+            Control::Draining(state) => self.handle_draining(peer, serial, state),
+            Control::DrainMoved => self.handle_drain_moved(peer, serial),
             Control::Leaving => self.peer_leaves(peer, serial),
         }
     }

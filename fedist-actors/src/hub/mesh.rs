@@ -100,6 +100,9 @@ impl Core {
         if self.links.contains_key(&peer) || wanted.turn == DialTurn::Theirs {
             return;
         }
+        if self.is_held_down(peer, now) {
+            return;
+        }
         let addresses = self.addresses_of(peer);
         let running = self.mesh.dials.values().filter(|dial| dial.running).count();
         let random = &mut self.random;

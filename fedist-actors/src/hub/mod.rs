@@ -9,6 +9,8 @@
 mod asks;
 mod control;
 mod deliver;
+mod drain;
+mod failover;
 mod flood;
 mod frames;
 mod launch;
@@ -71,6 +73,7 @@ pub(crate) struct HubConfig {
     pub(crate) mesh: MeshConfig,
     pub(crate) session: SessionConfig,
     pub(crate) join_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
 }
 
 pub(crate) struct Core {
@@ -165,10 +168,10 @@ impl Core {
         let lateness = now.saturating_sub(self.next_timer);
         self.next_timer = Micros(u64::MAX);
         self.measure_thread(now, lateness);
+        self.check_links(now, lateness);
         if now >= self.last_tick + TICK {
-            let late = now.saturating_sub(self.last_tick + TICK) > TICK;
             self.last_tick = now;
-            self.tick_links(now, late);
+            self.tick_links(now);
             self.tick_membership(now);
             self.tick_watched();
             self.tick_lost_actors();
@@ -392,5 +395,5 @@ async fn drive_answers(queue: Rc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Loca
 }
 
 const OUTBOUND_BATCH: usize = 1024;
-/// How often links are looked after; half the shortest probe time-out.
+/// How often the rooms of the hub are looked after, except for what has its own deadline.
 const TICK: Micros = Micros::from_millis(50);

@@ -183,7 +183,7 @@ impl Core {
                 break;
             };
             slot.last_hop = Some(next);
-            let mut sent = false;
+            let (mut sent, mut waits) = (false, false);
             loop {
                 for class in [Class::Message, Class::Bulk] {
                     let blocked = port.tx.queued(class) > LINK_HIGH;
@@ -204,11 +204,15 @@ impl Core {
                     held_back = true;
                     break;
                 }
-                port.liveness_tx(now);
+                waits |= port.liveness_tx(now);
                 port.measures.note_use(now);
             }
+            if waits {
+                self.arm_link(next);
+            }
             // Sealing frames made room: take in more of what waits, and go on.
-            if held_back || !sent || slot.stalled.is_empty() {
+            let fed = self.sessions.get(&region).is_none_or(|slot| slot.stalled.is_empty());
+            if held_back || !sent || fed {
                 break;
             }
         }

@@ -1,11 +1,15 @@
 //! The relay: the supervised actor that runs one link.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WrapFuture};
 use fedist_registry::RegionId;
-use fedist_transport::link::{LinkError, LinkRx, LinkWriter};
+use fedist_transport::{
+    link::{LinkError, LinkRx, LinkWriter},
+    wire::Class,
+};
 use futures_util::future::{Either, select};
+use tokio::time::Instant;
 
 use super::CoreRef;
 use crate::Context;
@@ -63,11 +67,23 @@ async fn run_link(
 ) -> LinkError {
     let reading = async {
         let mut frames = Vec::with_capacity(64);
+        let mut brake = Brake::default();
         loop {
-            if let Err(error) = reader.recv(&mut frames).await {
+            brake.release(&core, &mut reader);
+            let received = match brake.is_on() {
+                false => reader.recv(&mut frames).await,
+                true => tokio::time::timeout(BRAKE_STEP, reader.recv(&mut frames))
+                    .await
+                    .unwrap_or(Ok(())),
+            };
+            if let Err(error) = received {
                 return error;
             }
-            core.borrow_mut().handle_frames(peer, serial, &mut frames);
+            if frames.is_empty() {
+                continue;
+            }
+            let crowded = core.borrow_mut().handle_frames(peer, serial, &mut frames);
+            brake.apply(crowded, &mut reader);
             // The actors that got something have their turn before more is read for them.
             tokio::task::yield_now().await;
         }
@@ -76,3 +92,42 @@ async fn run_link(
         Either::Left((error, _)) | Either::Right((error, _)) => error,
     }
 }
+
+/// Withholds credit from a link that brings more for another one than that can carry: the class is not read for a while, so
+/// that the peer's window fills and the peer holds back in its turn (C17). Other classes go on, control first of all.
+///
+/// A pause ends when the crowded link has room again, and after [`BRAKE_MAX`] in any case: then one batch is read, so that
+/// one slow link never stops what the same peer sends to others.
+#[derive(Default)]
+struct Brake([Option<(RegionId, Instant)>; 3]);
+
+impl Brake {
+    fn is_on(&self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+
+    fn apply(&mut self, crowded: [Option<RegionId>; 3], reader: &mut LinkRx) {
+        for ((class, next), pause) in Class::ALL.into_iter().zip(crowded).zip(&mut self.0) {
+            if let Some(next) = next {
+                *pause = Some((next, Instant::now() + BRAKE_MAX));
+                reader.set_paused(class, true);
+            }
+        }
+    }
+
+    fn release(&mut self, core: &CoreRef, reader: &mut LinkRx) {
+        for (class, pause) in Class::ALL.into_iter().zip(&mut self.0) {
+            if let Some((next, until)) = *pause
+                && (Instant::now() >= until || core.borrow().has_room(next, class))
+            {
+                *pause = None;
+                reader.set_paused(class, false);
+            }
+        }
+    }
+}
+
+/// How often a relay that holds back looks whether there is room again.
+const BRAKE_STEP: Duration = Duration::from_millis(1);
+/// How long one slow link may hold up what the same peer sends to others.
+const BRAKE_MAX: Duration = Duration::from_millis(200);

@@ -1,6 +1,6 @@
 //! The hub's part of a node's status.
 
-use fedist_registry::{LinkCost, RegionId, RegionPid, Route, RouteExplanation, service};
+use fedist_registry::{LinkCost, Liveness, RegionId, RegionPid, Route, RouteExplanation, service};
 
 use super::{Core, Hub, relay::Crash};
 use crate::{
@@ -69,6 +69,8 @@ impl Core {
                     frames_received: stats.frames_received,
                     bytes_sent: stats.bytes_sent,
                     bytes_received: stats.bytes_received,
+                    suspect: port.liveness.state() != Liveness::Up,
+                    announced: port.pace.told().is_some(),
                     up_ms: now.saturating_sub(port.since).as_millis(),
                 }
             })
@@ -112,6 +114,7 @@ impl Core {
             utilisation: self.measure.utilisation(),
             refuses_transit: self.measure.refuses_transit(),
             clock: self.clock_estimate(now),
+            local_health: self.watch.failover.health_score(),
             uptime_ms: now.as_millis(),
             dropped: self
                 .node

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fedist_registry::{
-    LinkAdvert, LinkCost, Micros, RegionId, RouteExplanation, RouteNews, SetUp, SetUpEstimate,
-    SpfPace, Status, fibre_estimate,
+    LinkAdvert, LinkCost, Micros, RegionId, Route, RouteExplanation, RouteNews, SetUp,
+    SetUpEstimate, SpfPace, Status, fibre_estimate,
 };
 
 use super::Core;
@@ -26,6 +26,7 @@ impl Core {
     pub(super) fn advertise_costs(&mut self, now: Micros) {
         let links_moved = self.links.iter().any(|(peer, port)| {
             self.registry.is_live(*peer)
+                && self.may_announce(*peer, port, now)
                 && port.estimate.cost(now).is_some_and(|cost| port.pace.wants(now, cost))
         });
         let moved = links_moved || self.relay_delay_moved(now);
@@ -42,7 +43,8 @@ impl Core {
         let mut links: Vec<LinkAdvert> = Vec::new();
         let mut moved = false;
         for (peer, port) in &self.links {
-            if !self.registry.is_live(*peer) || !port.pace.is_up() {
+            let announced = port.pace.is_up() && self.may_announce(*peer, port, now);
+            if !self.registry.is_live(*peer) || !announced {
                 continue;
             }
             if let Some(cost) = port.estimate.cost(now) {
@@ -59,12 +61,16 @@ impl Core {
         }
         links.sort_unstable_by_key(|link| link.to);
         let relay = self.own_cost();
-        let no_transit = self.measure.refuses_transit();
+        let no_transit = self.measure.refuses_transit() || self.watch.drain.is_on();
         moved |= self.relay_delay_moved(now) || no_transit != self.own_state.no_transit;
         let known = |links: &[LinkAdvert]| {
             links.iter().map(|link| (link.to, link.flags)).collect::<Vec<_>>()
         };
-        if moved || known(&links) != known(&self.own_state.links) || !self.is_announced() {
+        let links_changed = known(&links) != known(&self.own_state.links);
+        if links_changed {
+            self.count("own_links_changed");
+        }
+        if moved || links_changed || !self.is_announced() {
             for link in &links {
                 if let Some(port) = self.links.get_mut(&link.to) {
                     port.pace.record(now, link.cost);
@@ -170,8 +176,16 @@ impl Core {
     pub(super) fn recompute_routes_after(&mut self, silent: Option<(RegionId, Micros)>) {
         let now = self.now();
         self.watch.suspects.retain(|_, until| *until > now);
+        self.watch.failover.forget_detours();
+        let doubted = self.suspect_links();
         let suspects = &self.watch.suspects;
-        let suspect = |region: RegionId| suspects.contains_key(&region);
+        let suspect =
+            |region: RegionId| suspects.contains_key(&region) || doubted.contains(&region);
+        let before: BTreeMap<RegionId, Route> = self
+            .sessions
+            .keys()
+            .filter_map(|region| Some((*region, self.routes.get(*region)?.clone())))
+            .collect();
         let changed = self.routes.update(now, &self.db, &suspect);
         self.routes.refresh_seconds(now, &self.db, &suspect, self.sessions.keys().copied());
         self.routing.seconds = (self.sessions.len(), now);
@@ -193,7 +207,11 @@ impl Core {
         }
         self.publish_view();
         for region in changed {
-            if let Some(slot) = self.sessions.get_mut(&region) {
+            // A path that still works delivers what is on it; only what may be lost goes again.
+            let works = before.get(&region).is_some_and(|route| self.still_carries(route));
+            if works {
+                self.mark_dirty(region);
+            } else if let Some(slot) = self.sessions.get_mut(&region) {
                 let lost_since =
                     silent.filter(|(peer, _)| slot.last_hop == Some(*peer)).map(|(_, since)| since);
                 slot.session.handle_path_change(now, lost_since);
@@ -206,7 +224,10 @@ impl Core {
     /// Why messages to the region take their way; none for this region, and for one that the registry copy does not have.
     pub(super) fn explain_route(&self, region: RegionId) -> Option<RouteExplanation> {
         self.registry.get(region)?;
-        let suspect = |region: RegionId| self.watch.suspects.contains_key(&region);
+        let doubted = self.suspect_links();
+        let suspect = |region: RegionId| {
+            self.watch.suspects.contains_key(&region) || doubted.contains(&region)
+        };
         let estimate = self.estimated_link(region);
         self.routes.explain(self.now(), region, &self.db, &suspect, estimate)
     }

@@ -2,43 +2,10 @@
 
 use std::time::Duration;
 
-use fedist_actors::{Node, PidSend};
-use fedist_registry::RegionPid;
+use fedist_actors::PidSend;
 use fedist_transport::memory::MemoryNet;
 
 use crate::support::*;
-
-/// A diamond: 4 and 5 below the hubs 2 and 3, each linked to both hubs.
-async fn diamond(net: &MemoryNet) -> Vec<Node> {
-    net.default_latency(Duration::from_millis(2));
-    let root = root(net).start().await.unwrap();
-    let left = below(net, 1, 2).start().await.unwrap();
-    let right = below(net, 1, 3).start().await.unwrap();
-    let source = below(net, 2, 4).link(id(3)).start().await.unwrap();
-    let target = below(net, 3, 5).link(id(2)).start().await.unwrap();
-    let nodes = vec![root, left, right, source, target];
-    routed(&nodes).await;
-    nodes
-}
-
-async fn send_numbered(from: &Node, to: RegionPid, count: u64, mut between: impl FnMut(u64)) {
-    for number in 0..count {
-        to.tell(from, Note(number)).await.unwrap();
-        if number % 50 == 0 {
-            between(number);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
-async fn arrives_in_order(from: &Node, to: RegionPid, count: u64) {
-    eventually("everything has come", || async {
-        to.send(from, Notes).await.is_ok_and(|notes| notes.len() as u64 >= count)
-    })
-    .await;
-    let notes = to.send(from, Notes).await.unwrap();
-    assert!(notes.iter().copied().eq(0..count), "lost, doubled or out of order");
-}
 
 #[test]
 fn frames_lost_on_every_link_are_sent_again() {

@@ -73,6 +73,10 @@ impl SendQueue {
         Self { class, limit, state: Mutex::default() }
     }
 
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(super) fn push(&self, frame: QueuedFrame) -> Result<(), LinkSendError> {
         let mut state = self.lock();
         if state.closed {
@@ -137,6 +141,15 @@ impl SendQueue {
         if let Some(writer) = writer {
             writer.wake();
         }
+    }
+
+    /// Empties the queue and gives what was in it; frames in the writer's hands stay there.
+    pub(super) fn take_back(&self) -> VecDeque<QueuedFrame> {
+        let mut state = self.lock();
+        let frames = std::mem::take(&mut state.frames);
+        let bytes: usize = frames.iter().map(QueuedFrame::len).sum();
+        state.bytes = state.bytes.saturating_sub(bytes);
+        frames
     }
 
     pub(super) fn discard(&self) {

@@ -141,17 +141,19 @@ impl Pipe {
         self.end_reader(LinkError::Lost { detail: detail.to_owned() });
     }
 
-    /// Takes what has arrived, control first; what is still under way when the end is due comes first.
+    /// Takes what has arrived of the classes that are not paused, control first; what is still under way when the end is due comes first.
     pub(super) fn take(
         &self,
         context: &Context<'_>,
         now: Instant,
+        paused: [bool; 3],
         out: &mut Vec<(Instant, HopHeader, Bytes)>,
     ) -> Arrival {
         let mut state = self.lock();
         let mut next: Option<Instant> = None;
         let mut writers = [None, None, None];
-        for ((lane, share), writer) in state.lanes.iter_mut().zip(RECV_SHARE).zip(&mut writers) {
+        let lanes = state.lanes.iter_mut().zip(RECV_SHARE).zip(&mut writers).zip(paused);
+        for ((lane, share), writer) in lanes.filter(|(_, paused)| !paused).map(|(lane, _)| lane) {
             for _ in 0..share {
                 match lane.frames.front() {
                     Some(&(due, ..)) if due <= now => {}

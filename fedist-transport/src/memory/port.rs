@@ -228,6 +228,7 @@ impl End {
                 inward: Arc::clone(&end.inward),
                 alarm: None,
                 arrived: Vec::new(),
+                paused: [false; 3],
             })),
             tx: LinkTx(core),
         }
@@ -315,10 +316,17 @@ pub(crate) struct MemoryReader {
     inward: Arc<Pipe>,
     alarm: Option<Pin<Box<Sleep>>>,
     arrived: Vec<(Instant, HopHeader, Bytes)>,
+    paused: [bool; 3],
     _guard: LinkGuard,
 }
 
 impl MemoryReader {
+    pub(crate) fn set_paused(&mut self, class: Class, paused: bool) {
+        if let Some(lane) = self.paused.get_mut(class.index()) {
+            *lane = paused;
+        }
+    }
+
     pub(crate) async fn recv(&mut self, out: &mut Vec<InFrame>) -> Result<(), LinkError> {
         poll_fn(|context| self.poll_recv(context, out)).await
     }
@@ -330,7 +338,7 @@ impl MemoryReader {
     ) -> Poll<Result<(), LinkError>> {
         loop {
             let now = Instant::now();
-            let due = match self.inward.take(context, now, &mut self.arrived) {
+            let due = match self.inward.take(context, now, self.paused, &mut self.arrived) {
                 Arrival::Frames => {
                     self.core.count_received(self.arrived.len());
                     for (due, header, payload) in self.arrived.drain(..) {

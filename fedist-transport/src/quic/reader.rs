@@ -35,6 +35,7 @@ struct Lane {
     class: Class,
     stream: Option<RecvStream>,
     ended: bool,
+    paused: bool,
     frames: FrameReader,
 }
 
@@ -52,6 +53,7 @@ impl QuicReader {
                 class,
                 stream: None,
                 ended: false,
+                paused: false,
                 frames: FrameReader::new(class),
             }),
             dead: None,
@@ -59,6 +61,12 @@ impl QuicReader {
             violations,
             _guard: LinkGuard(Arc::clone(&core)),
             core,
+        }
+    }
+
+    pub(crate) fn set_paused(&mut self, class: Class, paused: bool) {
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.class == class) {
+            lane.paused = paused;
         }
     }
 
@@ -117,7 +125,8 @@ impl QuicReader {
             }
         }
         self.poll_names(context)?;
-        for (lane, share) in self.lanes.iter_mut().zip(RECV_SHARE) {
+        for (lane, share) in self.lanes.iter_mut().zip(RECV_SHARE).filter(|(lane, _)| !lane.paused)
+        {
             let dead = lane.poll_frames(context, &self.core, share, out)?;
             self.dead = self.dead.take().or(dead);
         }

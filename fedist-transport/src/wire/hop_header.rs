@@ -49,6 +49,9 @@ pub enum FrameKind {
     Ping = 3,
     /// The answer to a [`FrameKind::Ping`]; its echo stamp is the measurement.
     Pong = 4,
+    /// A relay tells the origin of a frame that it cannot pass it on: the region behind the dead link and the frame's
+    /// destination, 2 bytes each. Goes back over the relays that the frame came by.
+    LinkDown = 8,
 }
 
 impl FrameKind {
@@ -58,6 +61,7 @@ impl FrameKind {
             2 => Ok(Self::Control),
             3 => Ok(Self::Ping),
             4 => Ok(Self::Pong),
+            8 => Ok(Self::LinkDown),
             other => Err(WireError::UnknownKind(other)),
         }
     }

@@ -90,13 +90,32 @@ impl Client {
         }
     }
 
+    /// Moves the routes of all others away from the node; whether that came about in time.
+    pub(crate) fn drain(&mut self, timeout_ms: u32) -> Result<bool, Failure> {
+        let patience = ANSWER.saturating_add(Duration::from_millis(u64::from(timeout_ms)));
+        match self.ask(Ask::Drain { timeout_ms }, patience)? {
+            Answer::Drained { done } => Ok(done),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// Takes a drain back; whether there was one.
+    pub(crate) fn undrain(&mut self) -> Result<bool, Failure> {
+        match self.ask(Ask::Undrain, ANSWER)? {
+            Answer::Drained { done } => Ok(done),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
     /// Ends the node and waits until its process has gone.
-    pub(crate) fn stop(mut self) -> Result<(), Failure> {
-        match self.ask(Ask::Stop, ANSWER)? {
+    pub(crate) fn stop(mut self, drain_timeout_ms: Option<u32>) -> Result<(), Failure> {
+        let drain = Duration::from_millis(u64::from(drain_timeout_ms.unwrap_or(0)));
+        let patience = STOP.saturating_add(drain);
+        match self.ask(Ask::Stop { drain_timeout_ms }, ANSWER)? {
             Answer::Stopping => {}
             _ => return Err(absent(&self.data_dir)),
         }
-        let _ = self.stream.get_ref().set_read_timeout(Some(STOP));
+        let _ = self.stream.get_ref().set_read_timeout(Some(patience));
         let mut rest = [0_u8; 64];
         match self.stream.read(&mut rest) {
             Err(error) if timed_out(&error) => Err(Failure::new(
@@ -104,7 +123,7 @@ impl Client {
                 format!(
                     "node on data directory {} has not ended within {} s of its stop; it should in about 2 s; look at its log, end it by SIGKILL",
                     self.data_dir.display(),
-                    STOP.as_secs()
+                    patience.as_secs()
                 ),
             )),
             _ => Ok(()),

@@ -17,7 +17,9 @@
 //! <- {"tree":{…}}
 //! -> {"token":"6f…","ask":"dead_letters"}
 //! <- {"dead_letters":{…}}
-//! -> {"token":"6f…","ask":"stop"}
+//! -> {"token":"6f…","ask":{"drain":{"timeout_ms":5000}}}
+//! <- {"drained":{"done":true}}
+//! -> {"token":"6f…","ask":{"stop":{}}}
 //! <- "stopping"                                           and the connection ends when the node has
 //! ```
 //!
@@ -72,8 +74,19 @@ pub(crate) enum Ask {
     Tree,
     /// The messages that reached nobody.
     DeadLetters,
+    /// Moves the routes of all others away from the node.
+    Drain {
+        /// Clamped to 0..=60 s.
+        timeout_ms: u32,
+    },
+    /// Takes a drain back.
+    Undrain,
     /// Ends the node.
-    Stop,
+    Stop {
+        /// How long it may drain before; clamped to 0..=60 s. The node's own setting if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drain_timeout_ms: Option<u32>,
+    },
 }
 
 /// One line back.
@@ -95,6 +108,10 @@ pub(crate) enum Answer {
     Explained(Option<Box<RouteExplanation>>),
     Tree(Box<Trees>),
     DeadLetters(Box<Letters>),
+    /// Whether the drain, or its end, came about.
+    Drained {
+        done: bool,
+    },
     Stopping,
     /// The node no longer answers for itself.
     Gone,
@@ -289,7 +306,11 @@ mod tests {
     #[test]
     fn requests_look_as_the_description_says() {
         assert_eq!(json(Ask::Status), r#""status""#);
-        assert_eq!(json(Ask::Stop), r#""stop""#);
+        assert_eq!(json(Ask::Stop { drain_timeout_ms: None }), r#"{"stop":{}}"#);
+        let stop = Ask::Stop { drain_timeout_ms: Some(70) };
+        assert_eq!(json(stop), r#"{"stop":{"drain_timeout_ms":70}}"#);
+        assert_eq!(json(Ask::Drain { timeout_ms: 9 }), r#"{"drain":{"timeout_ms":9}}"#);
+        assert_eq!(json(Ask::Undrain), r#""undrain""#);
         assert_eq!(json(Ask::Tree), r#""tree""#);
         assert_eq!(json(Ask::DeadLetters), r#""dead_letters""#);
         let ping = Ask::Ping { target: PingOf::Actor("2.8".parse().unwrap()), deadline_ms: 1000 };

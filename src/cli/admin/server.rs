@@ -202,9 +202,23 @@ impl Room {
                 })),
                 None => Answer::Gone,
             },
-            Ask::Stop => Answer::Stopping,
+            Ask::Drain { timeout_ms } => {
+                let done = self.node.drain(drain_limit(timeout_ms)).await;
+                Answer::Drained { done }
+            }
+            Ask::Undrain => Answer::Drained { done: self.node.undrain().await },
+            Ask::Stop { drain_timeout_ms } => {
+                if let Some(ms) = drain_timeout_ms {
+                    self.node.set_drain_timeout(drain_limit(ms)).await;
+                }
+                Answer::Stopping
+            }
         }
     }
+}
+
+fn drain_limit(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms.min(MAX_DRAIN_MS)))
 }
 
 /// Whether the next ping would end the same way.
@@ -221,6 +235,7 @@ fn lasting(error: &AskError) -> bool {
 const MAX_CONNECTIONS: usize = 16;
 const IDLE: Duration = Duration::from_secs(10);
 const MAX_DEADLINE_MS: u32 = 60_000;
+pub(super) const MAX_DRAIN_MS: u32 = 60_000;
 
 #[cfg(test)]
 mod tests {
