@@ -400,7 +400,7 @@ const MAX_REPAIRS: u8 = 2;
 /// How long an acknowledgement may wait for company (QUIC's default).
 const ACK_DELAY: Micros = Micros::from_millis(25);
 /// A suspect that is declared dead costs a flood: it gets this much time at least.
-const LEAST_LAST: Micros = Micros::from_millis(40);
+const LEAST_LAST: Micros = Micros::from_millis(200);
 /// For how long after its link went silent a region is not passed through if there is another way:
 /// by then its other neighbours have noticed as well.
 const SUSPICION: Micros = Micros::from_millis(3_000);
