@@ -116,6 +116,12 @@ impl LinkEstimate {
         Some(queueing + losses)
     }
 
+    /// Whether `rtt_us` is far from the mean: by an eighth of it and by 2 ms. A link that carries nothing should then be
+    /// measured again soon, or its mean stays wrong until it is probed eight times.
+    pub fn contradicts(&self, rtt_us: u32) -> bool {
+        self.srtt_us().is_some_and(|mean| mean.abs_diff(rtt_us) > (mean / 8).max(SETTLED_US))
+    }
+
     /// How many round trips were measured.
     pub fn samples(&self) -> u64 {
         self.samples
@@ -140,6 +146,7 @@ const WINDOW: Micros = Micros::from_secs(30);
 const ANSWER_DELAY_US: u32 = 10_000;
 const LEAST_TIMEOUT_US: u32 = 15_000;
 const FIRST_TIMEOUT_US: u32 = 300_000;
+const SETTLED_US: u32 = 2_000;
 const QUEUEING_MAX_US: u64 = 50_000;
 
 fn whole(x256: u64) -> u32 {
@@ -200,6 +207,19 @@ mod tests {
         assert_eq!(estimate.probe_timeout_us(), 80_000 + 4 * 40_000 + 10_000);
         estimate.sample(secs(1), 120_000);
         assert_eq!((estimate.srtt_us(), estimate.deviation_us()), (Some(85_000), 40_000));
+    }
+
+    #[test]
+    fn samples_contradict_the_mean_until_it_has_followed_them() {
+        let mut estimate = steady(20_000);
+        assert!(!estimate.contradicts(22_000) && estimate.contradicts(23_000));
+        let mut samples = 0;
+        while estimate.contradicts(200_000) {
+            samples += 1;
+            estimate.sample(secs(10), 200_000);
+        }
+        assert!((10..=20).contains(&samples), "{samples} samples");
+        assert!(!LinkEstimate::new().contradicts(9), "nothing is known");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How long a loss takes to be noticed, and to be known everywhere.
 
-use fedist_registry::{LinkEstimate, LinkLiveness, Liveness, Micros};
+use fedist_registry::{LinkEstimate, LinkLiveness, Liveness, Micros, Patience};
 
 use crate::goal::percentile;
 use crate::{EventQueue, RttModel, Wiring, World};
@@ -193,10 +193,16 @@ fn detection_time(rtt_us: u64, seed: u64) -> Micros {
             answer = None;
         }
         let timeout = Micros(u64::from(estimate.probe_timeout_us()));
-        if liveness.handle_tick(now, timeout, false) == Liveness::Down {
+        let patience = Patience {
+            frame: timeout + Micros::from_millis(25),
+            probe: timeout,
+            last: timeout.max(Micros::from_millis(200)),
+            idle: IDLE,
+        };
+        if liveness.handle_timeout(now, patience, Micros::ZERO) == Liveness::Down {
             break;
         }
-        if liveness.wants_probe(now, IDLE) {
+        if liveness.wants_probe(now) {
             liveness.handle_tx(now);
             answer = Some(now + Micros(u64::from(model.sample(IDLE))));
         }

@@ -54,8 +54,10 @@ impl Core {
         let (mut suspect, mut dead, mut recovered, mut probes) = (vec![], vec![], vec![], vec![]);
         let mut missing = 0;
         for (peer, port) in &mut self.links {
-            let young = now.saturating_sub(port.since) < SETTLING
-                && now.saturating_sub(port.last_probe) >= SETTLING_PROBE;
+            let rested = now.saturating_sub(port.last_probe) >= SETTLING_PROBE;
+            let young = rested
+                && (now.saturating_sub(port.since) < SETTLING
+                    || port.measures.wants_follow_up(now));
             port.liveness.set_idle(port.measures.probe_idle());
             if port.liveness.poll_timeout() > now && !young {
                 continue;

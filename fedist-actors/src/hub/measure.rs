@@ -45,6 +45,11 @@ pub(super) struct LinkMeasures {
     /// When a stamp came back last, and the datagrams received by then.
     sampled_at: Micros,
     datagrams: u64,
+    /// Whether the last exchange contradicted the mean, so that the link is measured again although it is idle.
+    contradicted: bool,
+    /// Follow-up probes that were sent, and when the count was halved.
+    follow_ups: u32,
+    follow_ups_halved_at: Micros,
     /// When the clocks were compared aloud, and what was said.
     told: Option<(Micros, Option<u64>)>,
 }
@@ -53,6 +58,18 @@ impl LinkMeasures {
     /// A message travels over the link.
     pub(super) fn note_use(&mut self, now: Micros) {
         self.used_at = Some(now);
+    }
+
+    /// Whether the link is to be probed before its time, because what it measured last contradicts its mean. Such probes
+    /// are at most 20 in a row, and then one in 3 s.
+    pub(super) fn wants_follow_up(&mut self, now: Micros) -> bool {
+        if now.saturating_sub(self.follow_ups_halved_at) >= FOLLOW_UPS_HALVE {
+            self.follow_ups_halved_at = now;
+            self.follow_ups /= 2;
+        }
+        let wanted = std::mem::take(&mut self.contradicted) && self.follow_ups < FOLLOW_UPS;
+        self.follow_ups += u32::from(wanted);
+        wanted
     }
 
     pub(super) fn note_probe(&mut self) {
@@ -157,7 +174,9 @@ impl Core {
         let Some(port) = self.port_mut(peer, serial) else {
             return;
         };
-        port.estimate.sample(now, exchange.round_trip_us());
+        let round_trip = exchange.round_trip_us();
+        port.estimate.sample(now, round_trip);
+        port.measures.contradicted = port.estimate.contradicts(round_trip);
         port.measures.sampled_at = now;
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             self.measure.clock.sample(now, peer, exchange);
@@ -355,6 +374,9 @@ const LEAST_RELAY_CHANGE_US: u64 = 300;
 const STILL_NEEDED: Micros = Micros::from_secs(5);
 const CLOCK_EVERY: Micros = Micros::from_secs(30);
 const CLOCK_PAUSE: Micros = Micros::from_secs(2);
+/// Follow-up probes in a row, and how fast they are forgotten.
+const FOLLOW_UPS: u32 = 20;
+const FOLLOW_UPS_HALVE: Micros = Micros::from_secs(30);
 
 #[cfg(test)]
 mod tests {
