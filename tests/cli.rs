@@ -86,7 +86,11 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
             assert_eq!(path.first(), Some(&routes["region"]), "{route}");
             assert_eq!(path.last(), Some(&route["to"]), "{route}");
         }
-        assert!(!array(&node.ask(&["links"])["links"]).is_empty());
+        let links = node.ask(&["links"]);
+        assert!(!array(&links["links"]).is_empty());
+        let idle = links["utilisation"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&idle), "{links}");
+        assert!(links["links"][0]["probes_sent"].is_u64(), "{links}");
     }
     let regions = root.ask(&["regions"]);
     let far_seen = array(&regions["regions"]).iter().find(|region| region["id"] == 3).unwrap();
@@ -181,7 +185,10 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
     for part in ["propagation", "second way: ", "direct link: ", "last change: "] {
         assert!(explained.contains(part), "{part}: {explained}");
     }
-    assert!(far.command(&["links"]).stdout.contains("RTT"));
+    let links = far.command(&["links"]).stdout;
+    for part in ["RTT", "PROBES", "utilisation", "clock", " ± "] {
+        assert!(links.contains(part), "{part}: {links}");
+    }
     let ping = far.command(&["ping", "root", "--count", "2"]).stdout;
     assert!(ping.contains("path") && ping.contains("1 root") && ping.contains("median"), "{ping}");
     assert!(ping.contains("0 of 2 (0.0 %)"), "{ping}");

@@ -18,6 +18,10 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
         say_json(&json!({
             "region": status.region,
             "name": status.name,
+            "relay_cost_us": status.relay_cost_us,
+            "utilisation": status.utilisation,
+            "refuses_transit": status.refuses_transit,
+            "clock": status.clock,
             "links": status.links,
         }))?;
     } else {
@@ -39,7 +43,6 @@ fn render(status: &NodeStatus) -> String {
         "FOR",
         "#RTT",
         "#LEAST",
-        "#DEVIATION",
         "#QUEUEING",
         "#LOSS",
         "#COST",
@@ -58,9 +61,8 @@ fn render(status: &NodeStatus) -> String {
                 true => format!("{}, closing", link.reason),
                 false => link.reason.to_string(),
             },
-            millis(link.rtt_ms),
+            spread(link.rtt_ms, link.rtt_deviation_ms),
             millis(link.rtt_min_ms),
-            millis(link.rtt_deviation_ms),
             millis(link.queueing_ms),
             format!("{:.1} %", f64::from(link.loss_permille) / 10.0),
             millis(link.cost_ms),
@@ -109,6 +111,15 @@ fn own_figures(status: &NodeStatus) -> String {
         millis(Some(status.relay_cost_us as f64 / 1000.0)),
         status.utilisation * 100.0,
     )
+}
+
+/// A mean and its deviation: `80.1 ± 2.30 ms`.
+fn spread(mean_ms: Option<f64>, deviation_ms: Option<f64>) -> String {
+    let mean = millis(mean_ms);
+    match mean.strip_suffix(" ms") {
+        Some(number) => format!("{number} ± {}", millis(deviation_ms)),
+        None => mean,
+    }
 }
 
 /// An offset and its error: `+0.12 ± 0.40 ms`.

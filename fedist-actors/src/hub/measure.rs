@@ -114,15 +114,17 @@ impl Measure {
         }
     }
 
-    fn note_turn(&mut self, now: Micros, late: Micros) {
+    /// Whether it was time to measure the thread.
+    fn note_turn(&mut self, now: Micros, late: Micros) -> bool {
         self.late += late - TIMER_STEP;
         if now.saturating_sub(self.turned_at) < TURN {
-            return;
+            return false;
         }
         self.turned_at = now;
         let spent = self.thread.get_or_insert_with(ThreadTime::of_this_thread).read();
         let late = std::mem::take(&mut self.late);
         self.utilisation.sample(now, spent.working, spent.waiting, late);
+        true
     }
 
     /// Share of the time in which the hub's thread was not free, 0 to 1.
@@ -185,7 +187,9 @@ impl Core {
 
     /// With each turn of the timer: `late` is by how much it fired too late.
     pub(super) fn measure_thread(&mut self, now: Micros, late: Micros) {
-        self.measure.note_turn(now, late);
+        if !self.measure.note_turn(now, late) {
+            return;
+        }
         let mut residences = std::mem::take(&mut self.measure.residences);
         for port in self.links.values() {
             port.tx.take_residences(&mut residences);
@@ -255,10 +259,11 @@ impl Core {
             port.estimate.set_loss_permille(measures.losses.permille());
             // Where no stamps come back (bulk in one direction), the transport still measures.
             let silent = now.saturating_sub(measures.sampled_at) >= NO_STAMPS_FOR;
-            if silent && stats.datagrams_received > measures.datagrams {
-                if let Ok(rtt @ 1..) = u32::try_from(stats.rtt_us) {
-                    port.estimate.sample(now, rtt);
-                }
+            if silent
+                && stats.datagrams_received > measures.datagrams
+                && let Ok(rtt @ 1..) = u32::try_from(stats.rtt_us)
+            {
+                port.estimate.sample(now, rtt);
             }
             measures.datagrams = stats.datagrams_received;
             measures.update_idle(now);
