@@ -226,7 +226,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
     fn samples_contradict_the_mean_until_it_has_followed_them() {
         let mut estimate = steady(20_000);
         assert!(!estimate.contradicts(22_000) && estimate.contradicts(23_000));
@@ -235,9 +234,11 @@ mod tests {
             samples += 1;
             estimate.sample(secs(10), 200_000);
         }
-        assert!((10..=20).contains(&samples), "{samples} samples");
+        assert!((3..=20).contains(&samples), "{samples} samples");
         assert!(!LinkEstimate::new().contradicts(9), "nothing is known");
-=======
+    }
+
+    #[test]
     fn a_link_that_is_probed_once_per_second_follows_a_change_within_ten_probes() {
         let mut estimate = LinkEstimate::new();
         for second in 0..100 {
@@ -246,7 +247,6 @@ mod tests {
             assert!(second < 30 || off < 180_000 / 15, "{off} µs off after {second} s");
         }
         assert_eq!((estimate.srtt_us(), estimate.deviation_us()), (Some(20_000), 0));
->>>>>>> e4b8807 (Rarely measured links follow a change within ten probes)
     }
 
     #[test]

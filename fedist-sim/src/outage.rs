@@ -192,13 +192,9 @@ fn detection_time(rtt_us: u64, seed: u64) -> Micros {
             }
             answer = None;
         }
-        let timeout = Micros(u64::from(estimate.probe_timeout_us()));
-        let patience = Patience {
-            frame: timeout + Micros::from_millis(25),
-            probe: timeout,
-            last: timeout.max(Micros::from_millis(200)),
-            idle: IDLE,
-        };
+        let probe = Micros(u64::from(estimate.probe_timeout_us()));
+        let patience =
+            Patience { frame: probe + ACK_DELAY, probe, last: probe.max(LEAST_LAST), idle: IDLE };
         if liveness.handle_timeout(now, patience, Micros::ZERO) == Liveness::Down {
             break;
         }
@@ -212,6 +208,9 @@ fn detection_time(rtt_us: u64, seed: u64) -> Micros {
 
 const IDLE: Micros = Micros::from_secs(1);
 const TICK: Micros = Micros::from_millis(25);
+/// As the hub waits.
+const ACK_DELAY: Micros = Micros::from_millis(25);
+const LEAST_LAST: Micros = Micros::from_millis(200);
 /// From the arrival of a state in a region until it is sent on.
 const HOLD: Micros = Micros(200);
 
