@@ -46,6 +46,7 @@ mod groups;
 mod names;
 mod task;
 mod timers;
+mod trace;
 
 pub use address::{PidSend, RegionAddr, RegionRecipient};
 pub use ask::{Ask, AskFuture, DEFAULT_DEADLINE};
@@ -88,6 +89,7 @@ pub use task::{
     TaskShutdown, TaskStream, TaskStreamBuilder, Tasks, TasksAt, await_many, yield_many,
 };
 pub use timers::{TimerError, TimerRef};
+pub use trace::{Trace, TraceError, TraceHop};
 pub use undelivered::Undelivered;
 
 /// What the macros' output names. Not part of the API.

@@ -24,7 +24,6 @@
 //! this side compare, is limited by an allowance that refills with time; what goes beyond is not answered, and the
 //! next comparison finds it again.
 
-mod allowance;
 mod digest;
 mod link;
 mod span;

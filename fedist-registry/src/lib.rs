@@ -10,8 +10,8 @@
 //! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Hierarchy`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
 //!    [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
-//! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`]), [`ShortestPaths`],
-//!    [`RouteTable`], [`RouteExplanation`];
+//! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`], and what others
+//!    may ask for: [`Allowance`]), [`ShortestPaths`], [`RouteTable`], [`RouteExplanation`];
 //! 5. which region something belongs to: [`Delineator`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -56,6 +56,7 @@ mod utilisation;
 
 // Routes.
 mod advertise;
+mod allowance;
 mod flood;
 mod link_state;
 mod link_state_db;
@@ -65,6 +66,7 @@ mod route;
 mod delineation;
 
 pub use advertise::AdvertPace;
+pub use allowance::Allowance;
 pub use clock_offset::{ClockInterval, ClockSample, LinkClock};
 pub use coordinates::Coordinates;
 pub use delineation::{

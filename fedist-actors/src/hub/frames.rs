@@ -63,7 +63,7 @@ impl Core {
                         break;
                     }
                 },
-                FrameKind::Session | FrameKind::LinkDown => {
+                FrameKind::Session | FrameKind::LinkDown | FrameKind::Trace => {
                     self.handle_routed_frame(peer, frame, now);
                 }
             }
@@ -90,6 +90,10 @@ impl Core {
             self.count("frames_dropped_wrong_source");
             return;
         }
+        if header.kind == FrameKind::Trace {
+            self.handle_trace(peer, frame);
+            return;
+        }
         if header.dst != self.region() {
             self.forward(header, frame.payload, frame.received);
             return;
@@ -110,7 +114,12 @@ impl Core {
     }
 
     /// Passes a frame on along its route, or around a link that is gone.
-    fn forward(&mut self, mut header: HopHeader, payload: Bytes, received: std::time::Instant) {
+    pub(super) fn forward(
+        &mut self,
+        mut header: HopHeader,
+        payload: Bytes,
+        received: std::time::Instant,
+    ) {
         if header.ttl <= 1 {
             self.count("frames_dropped_ttl");
             return;
@@ -134,6 +143,7 @@ impl Core {
                 self.tell_link_down(&header, next);
             }
         }
+        let payload = self.traced(&mut header, next, payload, received);
         let (now, class) = (self.now(), header.class);
         let Some(port) = self.links.get_mut(&next) else {
             self.count("frames_dropped_no_link");

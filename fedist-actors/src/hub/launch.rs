@@ -238,6 +238,7 @@ impl Launch {
                 routes: RouteTable::empty(me),
                 relay_delay: RelayDelay::new(),
                 routing: Default::default(),
+                tracing: Default::default(),
                 flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
                 measure: Measure::new(me, boot, fabric.clock().base_us()),

@@ -24,6 +24,7 @@ mod report;
 mod routing;
 mod services;
 mod thread_time;
+mod trace;
 mod watch;
 
 use std::{
@@ -48,6 +49,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub(crate) use launch::Launch;
+pub(crate) use trace::TraceAnswer;
 
 use crate::{
     Context, Node, StartError,
@@ -89,6 +91,7 @@ pub(crate) struct Core {
     /// What each room of the hub keeps for itself.
     routing: routing::Routing,
     flooding: flood::Flooding,
+    tracing: trace::Tracing,
     watch: watch::Watch,
     measure: measure::Measure,
     mesh: mesh::Mesh,

@@ -3,6 +3,7 @@
 mod addressing;
 mod failover;
 mod faults;
+mod flooding;
 mod handlers;
 mod hostile;
 mod measure;
@@ -12,3 +13,4 @@ mod monitors;
 mod routes;
 mod support;
 mod tasks;
+mod traces;

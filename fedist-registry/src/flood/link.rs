@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Delivery, Digest, FloodMessage, allowance::Allowance, seq_of, span::Span, state_of, sums,
-};
-use crate::{LinkStateDb, Micros, RegionId};
+use super::{Delivery, Digest, FloodMessage, seq_of, span::Span, state_of, sums};
+use crate::{Allowance, LinkStateDb, Micros, RegionId};
 
 /// One link: whether it is in the tree, and the queues to the other end. Each queue is a set of regions.
 #[derive(Debug)]

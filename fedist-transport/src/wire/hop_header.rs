@@ -20,7 +20,8 @@
 //! ```
 //!
 //! The payload follows. A relay touches `ttl`, `route_pos`, `repairs`, the stamps and, when it
-//! repairs a route, the relays that are still ahead; it never looks into the payload.
+//! repairs a route, the relays that are still ahead; it never looks into the payload,
+//! except for that of a trace, which is meant for it.
 
 use std::fmt;
 
@@ -52,6 +53,9 @@ pub enum FrameKind {
     /// A relay tells the origin of a frame that it cannot pass it on: the region behind the dead link and the frame's
     /// destination, 2 bytes each. Goes back over the relays that the frame came by.
     LinkDown = 8,
+    /// Takes the way of a message and collects what each relay says about itself, or brings that back to the origin.
+    /// Relays read and extend the payload; it promises nothing to anybody.
+    Trace = 9,
 }
 
 impl FrameKind {
@@ -62,6 +66,7 @@ impl FrameKind {
             3 => Ok(Self::Ping),
             4 => Ok(Self::Pong),
             8 => Ok(Self::LinkDown),
+            9 => Ok(Self::Trace),
             other => Err(WireError::UnknownKind(other)),
         }
     }

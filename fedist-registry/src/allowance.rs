@@ -2,9 +2,19 @@
 
 use crate::Micros;
 
-/// A token bucket whose size and pace its owner states with each refill, because they follow the size of a database.
-#[derive(Debug)]
-pub(super) struct Allowance {
+/// A token bucket whose size and pace its owner states with each refill, because they may follow the size of something.
+///
+/// ```
+/// use fedist_registry::{Allowance, Micros};
+///
+/// let mut requests = Allowance::new();
+/// requests.refill(Micros::ZERO, 2, 1);
+/// assert!(requests.take(1) && requests.take(1) && !requests.take(1));
+/// requests.refill(Micros::from_secs(1), 2, 1);
+/// assert!(requests.take(1));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Allowance {
     left: u64,
     /// Tokens times a million that did not make a whole one yet.
     rest: u64,
@@ -13,12 +23,12 @@ pub(super) struct Allowance {
 
 impl Allowance {
     /// Full at its first refill.
-    pub(super) fn new() -> Allowance {
+    pub const fn new() -> Allowance {
         Allowance { left: 0, rest: 0, at: None }
     }
 
     /// Adds what came since the last refill, up to `burst`.
-    pub(super) fn refill(&mut self, now: Micros, burst: u64, per_second: u64) {
+    pub fn refill(&mut self, now: Micros, burst: u64, per_second: u64) {
         match self.at {
             None => self.left = burst,
             Some(at) => {
@@ -31,7 +41,7 @@ impl Allowance {
     }
 
     /// Takes some, all or nothing.
-    pub(super) fn take(&mut self, count: u64) -> bool {
+    pub fn take(&mut self, count: u64) -> bool {
         let enough = self.left >= count;
         if enough {
             self.left -= count;
