@@ -179,7 +179,8 @@ impl RouteTable {
                 continue;
             };
             let usable = |second: &&Second| {
-                let sound = second.route.as_ref().is_none_or(|route| {
+                // That there was none says nothing about what has come up since.
+                let sound = second.route.as_ref().is_some_and(|route| {
                     present_length(self.origin, db, &route.hops).is_ok()
                         && !route.next_hop().is_some_and(suspects)
                         && !route.relays().iter().any(|relay| suspects(*relay))
