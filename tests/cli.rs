@@ -150,6 +150,24 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
     assert_eq!(unknown.code, 6, "{unknown:?}");
     assert!(unknown.stderr.contains("unknown region"), "{unknown:?}");
 
+    // The way of a message, by frames of its own.
+    let trace = far.ask(&["trace", "root"]);
+    assert_eq!((&trace["reached"], &trace["to"]), (&true.into(), &1.into()), "{trace}");
+    let hops = array(&trace["hops"]);
+    assert_eq!(
+        (&hops[0]["region"], &hops.last().unwrap()["region"]),
+        (&3.into(), &1.into()),
+        "{trace}"
+    );
+    assert!(hops[0]["link_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{trace}");
+    let table = far.command(&["trace", "1.8"]).stdout;
+    assert!(table.contains("reached: region 1 root after ") && table.contains("SHARE"), "{table}");
+    let here = far.command(&["trace", "3"]);
+    assert!(here.code == 0 && here.stdout.contains("this node itself"), "{here:?}");
+    let unknown = far.command(&["trace", "7.42"]);
+    assert_eq!(unknown.code, 6, "{unknown:?}");
+    assert!(unknown.error_line().contains("unknown region (7)"), "{unknown:?}");
+
     let trees = far.ask(&["tree"]);
     assert_eq!((&trees["region"], &trees["name"]), (&3.into(), &"far".into()));
     let system = &array(&trees["trees"])[0];
@@ -497,12 +515,14 @@ fn malformed_pids_and_regions_are_usage_errors_that_name_the_rule() {
     for pid in ["7.", "7.x", ".42", "07.42", "7.42.1", "7..42"] {
         check(&["ping", pid], "malformed pid");
         check(&["routes", "--explain", pid], "malformed pid");
+        check(&["trace", pid], "malformed pid");
     }
     check(&["routes", "--explain", "2", "--to", "2"], "cannot be used with");
     check(&["ping", "7.0"], "local id 0 is reserved");
     check(&["ping", "Eu"], "a-z");
     check(&["ping", ""], "empty");
     check(&["ping", "7", "--count", "0"], "1..=1000000");
+    check(&["trace", "7", "--deadline-ms", "1"], "2..=60000");
     check(&["node", "--region", "x"], "malformed region id");
     check(&["node", "--region", "1", "--listen", "nowhere"], "host:port");
     check(&["node", "--region", "1", "--admin-listen", "0.0.0.0:0"], "loopback only");

@@ -680,7 +680,7 @@ const HAVE_DELAY: Micros = Micros::from_millis(200);
 /// How long a state that a digest named may take to come along the tree.
 const GRAFT_DELAY: Micros = Micros::from_millis(300);
 /// For how long the lowest region that was heard keeps others from pruning.
-const SHAPER_MEMORY: Micros = Micros::from_secs(60);
+const SHAPER_MEMORY: Micros = Micros::from_secs(10);
 /// After this the next neighbour is asked.
 const ASK_AGAIN: Micros = Micros::from_millis(2_000);
 const COMPARE_EVERY: Micros = Micros::from_secs(30);

@@ -1,6 +1,6 @@
 //! The command line: what there is to say, and who answers it.
 //!
-//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping`, `tree`,
+//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping`, `trace`, `tree`,
 //! `dead-letters` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
 //! through [`exit`], which gives it its text and its exit code.
 
@@ -19,6 +19,7 @@ mod routes;
 mod stop;
 mod table;
 mod target;
+mod trace;
 mod tree;
 
 use std::{
@@ -50,6 +51,8 @@ enum Command {
     Routes(routes::RoutesArgs),
     /// Measure the way from a running node to a region or an actor.
     Ping(ping::PingArgs),
+    /// Follow the way of messages to a region by real frames: each relay, and what it takes.
+    Trace(trace::TraceArgs),
     /// Show the supervision trees of a running node.
     Tree(tree::TreeArgs),
     /// List the messages that reached nobody, as far as a running node remembers them.
@@ -91,6 +94,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Links(args) => links::run(&args),
         Command::Routes(args) => routes::run(&args),
         Command::Ping(args) => ping::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Tree(args) => tree::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Stop(args) => stop::run(&args),

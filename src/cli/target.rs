@@ -98,6 +98,7 @@ impl fmt::Display for Target {
 }
 
 /// The names of the regions that a node knows, to be said beside their numbers.
+#[derive(Default)]
 pub(crate) struct Names<'a>(HashMap<RegionId, &'a str>);
 
 impl<'a> Names<'a> {

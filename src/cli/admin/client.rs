@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fedist::{NodeStatus, registry::RouteExplanation};
+use fedist::{NodeStatus, RegionId, Trace, registry::RouteExplanation};
 
 use super::{AdminFile, Answer, Ask, Letters, PingOf, Request, Token, Trees};
 use crate::cli::exit::{Exit, Failure};
@@ -23,6 +23,12 @@ pub(crate) struct Client {
 pub(crate) enum Pinged {
     Pong { rtt: Duration, alive: bool, boot: u32 },
     Lost { reason: String, lasting: bool },
+}
+
+/// How a trace ended.
+pub(crate) enum Traced {
+    Answer(Box<Trace>),
+    Failed(String),
 }
 
 impl Client {
@@ -103,6 +109,16 @@ impl Client {
     pub(crate) fn undrain(&mut self) -> Result<bool, Failure> {
         match self.ask(Ask::Undrain, ANSWER)? {
             Answer::Drained { done } => Ok(done),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// The way of a message from the node to a region.
+    pub(crate) fn trace(&mut self, to: RegionId, deadline: Duration) -> Result<Traced, Failure> {
+        let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+        match self.ask(Ask::Trace { to, deadline_ms }, ANSWER.saturating_add(deadline))? {
+            Answer::Traced(trace) => Ok(Traced::Answer(trace)),
+            Answer::Untraced(reason) => Ok(Traced::Failed(reason)),
             _ => Err(absent(&self.data_dir)),
         }
     }

@@ -13,6 +13,8 @@
 //! <- {"pong":{"rtt_us":1043,"alive":true,"boot":1}}       or {"lost":{"reason":"…","lasting":false}}
 //! -> {"token":"6f…","ask":{"explain":{"target":"2.8"}}}
 //! <- {"explained":{…}}                                    or {"explained":null} where there is nothing to explain
+//! -> {"token":"6f…","ask":{"trace":{"to":2,"deadline_ms":1000}}}
+//! <- {"traced":{…}}                                        or {"untraced":"…"}
 //! -> {"token":"6f…","ask":"tree"}
 //! <- {"tree":{…}}
 //! -> {"token":"6f…","ask":"dead_letters"}
@@ -38,11 +40,12 @@ use std::{
 };
 
 use fedist::{
-    DeadLetter, NodeStatus, PingTarget, RegionId, RegionPid, Tree, registry::RouteExplanation,
+    DeadLetter, NodeStatus, PingTarget, RegionId, RegionPid, Trace, Tree,
+    registry::RouteExplanation,
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use client::{Client, Pinged};
+pub(crate) use client::{Client, Pinged, Traced};
 pub(crate) use server::Server;
 use token::Token;
 
@@ -70,6 +73,12 @@ pub(crate) enum Ask {
     },
     /// Why messages take the way that they take.
     Explain { target: PingOf },
+    /// The way of a message, by real frames.
+    Trace {
+        to: RegionId,
+        /// Clamped to 1 ms..=60 s.
+        deadline_ms: u32,
+    },
     /// Its supervision trees.
     Tree,
     /// The messages that reached nobody.
@@ -106,6 +115,9 @@ pub(crate) enum Answer {
     },
     /// None for the node's own region and for one that it does not know.
     Explained(Option<Box<RouteExplanation>>),
+    Traced(Box<Trace>),
+    /// Why there is no trace.
+    Untraced(String),
     Tree(Box<Trees>),
     DeadLetters(Box<Letters>),
     /// Whether the drain, or its end, came about.

@@ -187,6 +187,14 @@ impl Room {
             Ask::Explain { target } => {
                 Answer::Explained(self.node.explain(PingTarget::from(target)).await.map(Box::new))
             }
+            Ask::Trace { to, deadline_ms } => {
+                let deadline =
+                    Duration::from_millis(u64::from(deadline_ms.clamp(1, MAX_DEADLINE_MS)));
+                match self.node.trace(to, deadline).await {
+                    Ok(trace) => Answer::Traced(Box::new(trace)),
+                    Err(error) => Answer::Untraced(error.to_string()),
+                }
+            }
             Ask::Tree => Answer::Tree(Box::new(Trees {
                 region: self.node.region(),
                 name: self.node.name().to_owned(),
