@@ -312,12 +312,12 @@ fn garbage_on_its_sockets_does_not_disturb_a_node() {
     };
     let wrong = "0".repeat(64);
     assert!(
-        reply(format!("{{\"token\":\"{wrong}\",\"ask\":\"stop\"}}\n").as_bytes())
+        reply(format!("{{\"token\":\"{wrong}\",\"ask\":\"status\"}}\n").as_bytes())
             .contains("wrong token")
     );
     for bad in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"{\"ask\":\"stop\"}\n",
+        b"{\"ask\":\"status\"}\n",
         b"\xff\xfe\n",
         format!("{{\"token\":\"{token}\",\"ask\":\"explode\"}}\n").as_bytes(),
         "[".repeat(10_000).as_bytes(),
