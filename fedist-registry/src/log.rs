@@ -26,14 +26,31 @@ pub enum Change {
     },
     /// A region is gone for good and leaves a tombstone.
     Leave(RegionId),
+    /// A term begins: from this entry on, and until the next one of this kind, this region writes the log. No term begins
+    /// otherwise but the first, which the root's own [`Join`](Self::Join) begins.
+    Master(RegionId),
+    /// These regions elect the master among themselves, and a majority of them must hold an entry before it counts. None
+    /// until the first such change: the root alone writes then.
+    Candidates(Vec<RegionId>),
+    /// A block of region numbers, from which a region may admit newcomers while the master cannot be reached. The same
+    /// block may be given to another region later; blocks never overlap otherwise.
+    Delegate {
+        /// Who may admit.
+        to: RegionId,
+        /// The first number of the block.
+        first: RegionId,
+        /// The last number of the block.
+        last: RegionId,
+    },
 }
 
 impl Change {
-    /// The region that changes.
-    pub fn region(&self) -> RegionId {
+    /// The region that changes; none where the change is about the federation's order and not about one region.
+    pub fn region(&self) -> Option<RegionId> {
         match self {
-            Change::Join(record) => record.id,
-            Change::Live(id) | Change::Leave(id) | Change::Update { id, .. } => *id,
+            Change::Join(record) => Some(record.id),
+            Change::Live(id) | Change::Leave(id) | Change::Update { id, .. } => Some(*id),
+            Change::Master(_) | Change::Candidates(_) | Change::Delegate { .. } => None,
         }
     }
 }
@@ -61,6 +78,9 @@ impl LogEntry {
     ///        | 2 u8 · id u16                                     (live)
     ///        | 3 u8 · id u16 · addresses · region · coordinates  (update)
     ///        | 4 u8 · id u16                                     (leave)
+    ///        | 16 u8 · id u16                                    (master)
+    ///        | 17 u8 · count u32 · id u16...                     (candidates)
+    ///        | 18 u8 · id u16 · first u16 · last u16             (delegate)
     /// record = id u16 · text(name) · region · addresses · key hash [32] · status u8 · coordinates
     /// region = id u16, or 0 for none                (status: 0 joining, 1 live, 2 left)
     /// addresses   = count u32 · text...             text = length u32 · bytes
@@ -147,6 +167,23 @@ impl CanonicalForm {
             Change::Leave(id) => {
                 self.bytes(&[4]);
                 self.region(Some(*id));
+            }
+            Change::Master(id) => {
+                self.bytes(&[16]);
+                self.region(Some(*id));
+            }
+            Change::Candidates(ids) => {
+                self.bytes(&[17]);
+                self.length(ids.len());
+                for id in ids {
+                    self.region(Some(*id));
+                }
+            }
+            Change::Delegate { to, first, last } => {
+                self.bytes(&[18]);
+                for id in [to, first, last] {
+                    self.region(Some(*id));
+                }
             }
         }
     }
@@ -249,6 +286,10 @@ mod tests {
             LogEntry { prev: [1; 32], ..base.clone() },
             entry(Change::Live(region(1))),
             entry(Change::Leave(region(1))),
+            entry(Change::Master(region(1))),
+            entry(Change::Candidates(vec![region(1)])),
+            entry(Change::Candidates(vec![region(1), region(2)])),
+            entry(Change::Delegate { to: region(1), first: region(2), last: region(3) }),
             entry(Change::Update {
                 id: region(1),
                 addresses: vec![],

@@ -23,6 +23,12 @@ pub struct Registry {
     regions: BTreeMap<RegionId, RegionRecord>,
     /// The names in use; a region that left gives its name back.
     names: BTreeMap<RegionName, RegionId>,
+    /// Who wrote the last [`Change::Master`], if there was one.
+    master: Option<RegionId>,
+    /// Who elects the master; empty while nobody said so.
+    candidates: Vec<RegionId>,
+    /// Delegated blocks by their first number: the last number, and who may admit.
+    blocks: BTreeMap<RegionId, (RegionId, RegionId)>,
 }
 
 impl Registry {
@@ -115,6 +121,7 @@ impl Registry {
         if entry.term < self.term() {
             return Err(ApplyError::StaleTerm { have: self.term(), got: entry.term });
         }
+        self.check_term(entry.term, &entry.change)?;
         self.check(&entry.change)?;
         self.append(entry, hash);
         Ok(())
@@ -132,6 +139,7 @@ impl Registry {
             return Err(RegistryError::StaleTerm { have: self.term(), got: term });
         }
         let change = self.simplify(change);
+        self.check_term(term, &change)?;
         self.check(&change)?;
         let head = self.version();
         let entry = LogEntry { term, index: head.index.saturating_add(1), prev: head.hash, change };
@@ -176,6 +184,29 @@ impl Registry {
         self.regions.is_empty()
     }
 
+    /// The region that writes the log as of its last entry: whom the last [`Change::Master`] names, and the root before there
+    /// was one.
+    pub fn master(&self) -> Option<RegionId> {
+        self.master.or_else(|| self.hierarchy().root())
+    }
+
+    /// Who elects the master, in the order of their numbers. Empty while no [`Change::Candidates`] was made: the root writes
+    /// alone then.
+    pub fn candidates(&self) -> &[RegionId] {
+        &self.candidates
+    }
+
+    /// All delegated blocks: who may admit, and the first and last number.
+    pub fn blocks(&self) -> impl Iterator<Item = (RegionId, RegionId, RegionId)> + '_ {
+        self.blocks.iter().map(|(first, (last, to))| (*to, *first, *last))
+    }
+
+    /// Who may admit a newcomer with this number while the master cannot be reached.
+    pub fn delegate_of(&self, id: RegionId) -> Option<RegionId> {
+        let (_, (last, to)) = self.blocks.range(..=id).next_back()?;
+        (id <= *last).then_some(*to)
+    }
+
     /// The tree of regions.
     pub fn hierarchy(&self) -> Hierarchy<'_> {
         Hierarchy::new(self)
@@ -205,6 +236,16 @@ impl Registry {
                 }
             }
             _ => Change::Join(record),
+        }
+    }
+
+    /// Only a [`Change::Master`] begins a term, so that every copy knows who may write in it, and it never goes on with one.
+    fn check_term(&self, term: u64, change: &Change) -> Result<(), RegistryError> {
+        let begins = term > self.term() && !self.log.is_empty();
+        if begins == matches!(change, Change::Master(_)) {
+            Ok(())
+        } else {
+            Err(RegistryError::TermWithoutMaster { term })
         }
     }
 
@@ -241,9 +282,54 @@ impl Registry {
                 }
                 match self.hierarchy().children(*id).next() {
                     Some(child) => Err(RegistryError::HasChildren { id: *id, child }),
+                    None if self.candidates.contains(id) => {
+                        Err(RegistryError::IsCandidate { id: *id })
+                    }
                     None => Ok(()),
                 }
             }
+            Change::Master(id) => self.check_live(*id),
+            Change::Candidates(ids) => self.check_candidates(ids),
+            Change::Delegate { to, first, last } => self.check_block(*to, *first, *last),
+        }
+    }
+
+    fn check_live(&self, id: RegionId) -> Result<(), RegistryError> {
+        match self.known(id)?.status {
+            Status::Live => Ok(()),
+            Status::Joining | Status::Left => Err(RegistryError::NotLive { id }),
+        }
+    }
+
+    fn check_candidates(&self, ids: &[RegionId]) -> Result<(), RegistryError> {
+        if !matches!(ids.len(), 1 | 3 | 5) || !ids.is_sorted_by(|a, b| a < b) {
+            return Err(RegistryError::BadCandidates { count: ids.len() });
+        }
+        ids.iter().try_for_each(|id| self.check_live(*id))?;
+        match self.candidates == ids {
+            true => Err(RegistryError::SameCandidates),
+            false => Ok(()),
+        }
+    }
+
+    fn check_block(
+        &self,
+        to: RegionId,
+        first: RegionId,
+        last: RegionId,
+    ) -> Result<(), RegistryError> {
+        self.check_live(to)?;
+        if first > last {
+            return Err(RegistryError::BadBlock { first, last });
+        }
+        // Blocks are apart, so the one that begins last before the end is the only one that can overlap and begin before.
+        match self.blocks.range(..=last).next_back() {
+            Some((held, (end, holder))) if *end >= first => match (*held, *end) == (first, last) {
+                true if *holder == to => Err(RegistryError::NoChange { id: to }),
+                true => Ok(()),
+                false => Err(RegistryError::BlockOverlaps { first: *held, last: *end }),
+            },
+            _ => Ok(()),
         }
     }
 
@@ -313,6 +399,11 @@ impl Registry {
             Change::Leave(id) => {
                 self.set_status(*id, Status::Left);
                 self.names.retain(|_, holder| holder != id);
+            }
+            Change::Master(id) => self.master = Some(*id),
+            Change::Candidates(ids) => self.candidates.clone_from(ids),
+            Change::Delegate { to, first, last } => {
+                self.blocks.insert(*first, (*last, *to));
             }
         }
         self.log.push(entry);
@@ -483,6 +574,61 @@ pub enum RegistryError {
     BadAddress {
         /// Its beginning.
         address: Excerpt,
+    },
+    /// A term must begin with its master's own entry, and a master's entry begins a term. Final for this entry.
+    #[error(
+        "term {term} does not begin with its master; the first entry of a term, and no other, names who writes in it; elect or promote"
+    )]
+    TermWithoutMaster {
+        /// The entry's term.
+        term: u64,
+    },
+    /// Only a live region may write, elect or admit. Retry when it is live.
+    #[error(
+        "region {id} is not live; only a live region may write, elect or admit; wait until it is"
+    )]
+    NotLive {
+        /// The number.
+        id: RegionId,
+    },
+    /// A set of candidates that cannot decide well: its size is even, too large or zero, or it is not in order.
+    #[error(
+        "{count} candidates are not a set; there are 1, 3 or 5, in the order of their numbers, none twice; correct the list"
+    )]
+    BadCandidates {
+        /// How many were given.
+        count: usize,
+    },
+    /// The candidates are these already. Treat it as success.
+    #[error("the candidates are these already; nothing changes")]
+    SameCandidates,
+    /// The region elects the master. Retry when other candidates are set.
+    #[error(
+        "region {id} is a candidate for master; a candidate does not leave; set other candidates first"
+    )]
+    IsCandidate {
+        /// The number.
+        id: RegionId,
+    },
+    /// The block's ends are the wrong way round.
+    #[error(
+        "block {first}..={last} is empty; a block begins at or below its last number; swap them"
+    )]
+    BadBlock {
+        /// The first number.
+        first: RegionId,
+        /// The last number.
+        last: RegionId,
+    },
+    /// Another block has some of the numbers. Retry with others.
+    #[error(
+        "the block overlaps block {first}..={last}; delegated blocks are apart; choose other numbers"
+    )]
+    BlockOverlaps {
+        /// The first number of the other block.
+        first: RegionId,
+        /// The last number of the other block.
+        last: RegionId,
     },
     /// Coordinates that are not on the globe.
     #[error(

@@ -59,11 +59,13 @@ impl Handler<Propose> for Registrar {
         let about = message.change.region();
         // A hub may vouch for a newcomer, whose key it has seen; other changes a region makes for itself.
         let vouched = matches!(message.change, Change::Join(_) | Change::Live(_));
-        let answer = if vouched || from == about {
+        let answer = if vouched || about == Some(from) {
             core.propose(message.change)
         } else {
             core.count("proposals_refused");
-            Err(ProposeError::Refused(format!("region {from} cannot change region {about}")))
+            Err(ProposeError::Refused(format!(
+                "region {from} cannot make this change; a region changes itself only; ask there"
+            )))
         };
         core.flush();
         MessageResult(answer)

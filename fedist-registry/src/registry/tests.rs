@@ -228,6 +228,7 @@ fn unknown_regions_and_bad_fields_are_refused() {
 #[test]
 fn an_old_term_writes_nothing() {
     let mut registry = federation();
+    registry.propose(3, Change::Master(region(1))).unwrap();
     registry.propose(3, Change::Join(record(6, Some(1)))).unwrap();
     assert_eq!(
         registry.propose(2, Change::Live(region(6))),
@@ -241,6 +242,74 @@ fn an_old_term_writes_nothing() {
         change: Change::Live(region(6)),
     };
     assert_eq!(registry.apply(stale), Err(ApplyError::StaleTerm { have: 3, got: 2 }));
+}
+
+#[test]
+fn a_term_begins_with_its_master_and_with_nothing_else() {
+    let mut registry = federation();
+    assert_eq!(registry.master(), Some(region(1)), "before any election the root writes");
+    let eager = Change::Join(record(6, Some(1)));
+    assert_eq!(registry.propose(2, eager), Err(RegistryError::TermWithoutMaster { term: 2 }));
+    assert_eq!(
+        refusal(&registry, Change::Master(region(2))),
+        RegistryError::TermWithoutMaster { term: 1 },
+        "nobody takes over within a term"
+    );
+    assert_eq!(
+        registry.propose(2, Change::Master(region(9))),
+        Err(RegistryError::UnknownRegion { id: region(9) })
+    );
+    let entry = registry.propose(2, Change::Master(region(2))).unwrap();
+    assert_eq!((registry.master(), registry.term()), (Some(region(2)), 2));
+    let mut replica = federation();
+    let stolen = LogEntry { change: Change::Live(region(9)), ..entry.clone() };
+    assert!(matches!(replica.apply(stolen), Err(ApplyError::Rule(_))));
+    replica.apply(entry).unwrap();
+    assert_eq!(replica.master(), Some(region(2)));
+}
+
+#[test]
+fn candidates_are_one_three_or_five_live_regions_and_do_not_leave() {
+    let set = |ids: &[u16]| Change::Candidates(ids.iter().copied().map(region).collect());
+    let mut registry = federation();
+    registry.propose(1, Change::Join(record(6, Some(1)))).unwrap();
+    for (bad, count) in [(&[][..], 0), (&[1, 2], 2), (&[1, 2, 2], 3), (&[2, 1, 3], 3)] {
+        assert_eq!(refusal(&registry, set(bad)), RegistryError::BadCandidates { count });
+    }
+    assert_eq!(refusal(&registry, set(&[1, 2, 6])), RegistryError::NotLive { id: region(6) });
+    registry.propose(1, set(&[2, 4, 5])).unwrap();
+    assert_eq!(registry.candidates(), [region(2), region(4), region(5)]);
+    assert_eq!(refusal(&registry, set(&[2, 4, 5])), RegistryError::SameCandidates);
+    let leave = Change::Leave(region(5));
+    assert_eq!(refusal(&registry, leave), RegistryError::IsCandidate { id: region(5) });
+}
+
+#[test]
+fn delegated_blocks_never_overlap_and_may_change_hands() {
+    let block = |to, first, last| Change::Delegate {
+        to: region(to),
+        first: region(first),
+        last: region(last),
+    };
+    let mut registry = federation();
+    registry.propose(1, block(2, 100, 199)).unwrap();
+    registry.propose(1, block(3, 200, 200)).unwrap();
+    for overlap in [(99, 100), (199, 199), (1, 300), (150, 160), (199, 200), (100, 198)] {
+        let error = refusal(&registry, block(3, overlap.0, overlap.1));
+        assert!(matches!(error, RegistryError::BlockOverlaps { .. }), "{overlap:?}: {error}");
+    }
+    let again = refusal(&registry, block(2, 100, 199));
+    assert_eq!(again, RegistryError::NoChange { id: region(2) });
+    let swapped = refusal(&registry, block(2, 20, 10));
+    assert_eq!(swapped, RegistryError::BadBlock { first: region(20), last: region(10) });
+    let of = |registry: &Registry, id| registry.delegate_of(region(id)).map(RegionId::get);
+    assert_eq!(
+        [99, 100, 199, 200, 201].map(|id| of(&registry, id)),
+        [None, Some(2), Some(2), Some(3), None]
+    );
+    registry.propose(1, block(4, 100, 199)).unwrap();
+    assert_eq!(of(&registry, 150), Some(4));
+    assert_eq!(registry.blocks().count(), 2);
 }
 
 #[test]
