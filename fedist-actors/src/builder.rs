@@ -56,6 +56,7 @@ pub struct NodeBuilder {
     session_timeout: Duration,
     drain_timeout: Duration,
     join_timeout: Duration,
+    checkpoint_every: u64,
     wait_until_live: bool,
     mtu_upper: u16,
     offers: Offers,
@@ -125,6 +126,7 @@ impl Node {
             session_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(5),
             join_timeout: Duration::from_secs(30),
+            checkpoint_every: 1024,
             wait_until_live: true,
             mtu_upper: 1452,
             offers: Offers::default(),
@@ -306,6 +308,14 @@ impl NodeBuilder {
         self
     }
 
+    /// How many changes of the registry lie between two of its checkpoints, while this region writes it; 1,024 by
+    /// default. Changes older than the last checkpoint but one are let go everywhere, and whoever lacks them fetches a
+    /// snapshot instead.
+    pub fn registry_checkpoint_every(mut self, changes: u64) -> Self {
+        self.checkpoint_every = changes.max(1);
+        self
+    }
+
     /// Whether `start` waits until the region is live; true by default. With false it returns as
     /// soon as the node runs: it serves its own region at once, refuses sends to others as
     /// `NotLive`, and goes on trying to join for as long as it takes.
@@ -448,6 +458,7 @@ impl NodeBuilder {
                 session,
                 join_timeout: self.join_timeout,
                 drain_timeout: self.drain_timeout,
+                checkpoint_every: self.checkpoint_every,
             },
             listen,
             quic: QuicConfig { mtu_upper: self.mtu_upper, ..QuicConfig::default() },

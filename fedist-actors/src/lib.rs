@@ -63,6 +63,7 @@ pub use groups::{
     GroupCounters, GroupEvent, GroupWatch, Groups, JoinError, LeaveReason, Member, Meta,
     PublishError,
 };
+pub use hub::ChangeError;
 pub use local_addr::LocalAddr;
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;

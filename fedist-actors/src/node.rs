@@ -19,7 +19,7 @@ use fedist_registry::{
 };
 use fedist_transport::link::NodeClock;
 use fedist_transport::wire::{RecordHeader, RecordKind, type_hash};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     DeadLetter, RegionAddr,
@@ -64,6 +64,8 @@ pub(crate) struct NodeInner {
     pub(crate) live: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) view: ArcSwap<View>,
+    /// How far the registry copy in the view is, for those who wait for it.
+    pub(crate) registry_index: watch::Sender<u64>,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) ties: Ties,
     pub(crate) names: Names,

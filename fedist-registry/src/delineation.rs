@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{RecordId, RegionId, RegionPid, Registry, RouteTable, Status};
+use crate::{LocalId, RecordId, RegionId, RegionPid, Registry, RouteTable, Status};
 
 /// What a rule may look at.
 #[derive(Copy, Clone, Debug)]
@@ -79,11 +79,18 @@ pub enum NoHome {
 pub trait Homed: 'static {
     /// That region.
     fn home_region(&self) -> RegionId;
+
+    /// The number inside the region: the lower 48 bits.
+    fn local_id(&self) -> LocalId;
 }
 
 impl Homed for RegionPid {
     fn home_region(&self) -> RegionId {
         self.region()
+    }
+
+    fn local_id(&self) -> LocalId {
+        self.local()
     }
 }
 
@@ -91,9 +98,13 @@ impl Homed for RecordId {
     fn home_region(&self) -> RegionId {
         self.region()
     }
+
+    fn local_id(&self) -> LocalId {
+        self.local()
+    }
 }
 
-/// The region in the id's upper 16 bits, as long as it has not left.
+/// The region in the id's upper 16 bits, or the one that serves the id since a split, as long as it has not left.
 #[derive(Clone, Copy, Debug)]
 pub struct ById<K = RegionPid>(PhantomData<fn(K)>);
 
@@ -114,7 +125,7 @@ impl<K: Homed> Delineator for ById<K> {
     type Key = K;
 
     fn home(&self, key: &K, view: &FederationView<'_>) -> Result<RegionId, NoHome> {
-        present(key.home_region(), view)
+        present(view.registry.serving_local(key.home_region(), key.local_id()), view)
     }
 }
 

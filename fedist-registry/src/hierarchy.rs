@@ -18,7 +18,7 @@ impl<'a> Hierarchy<'a> {
 
     /// The region without a parent; none while nobody has joined.
     pub fn root(&self) -> Option<RegionId> {
-        self.staying().find(|record| record.parent.is_none()).map(|record| record.id)
+        self.registry.root()
     }
 
     /// The region directly above; none for the root.

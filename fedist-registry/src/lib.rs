@@ -7,7 +7,8 @@
 //!
 //! 1. ids: [`RegionId`], [`LocalId`], [`RegionPid`], [`RecordId`], the well-known [`service`]s, and how local ids are given
 //!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
-//! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Hierarchy`];
+//! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Snapshot`], [`Hierarchy`], and which region serves
+//!    ids of a region that was split, [`Forwarding`]; how copies are kept alike, [`Replication`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
 //!    [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`], and what others
@@ -30,7 +31,9 @@ pub mod service;
 mod store;
 
 // The registry.
+mod canonical_form;
 mod coordinates;
+mod forwarding;
 mod hash_bytes;
 mod hierarchy;
 mod key_hash;
@@ -38,6 +41,8 @@ mod log;
 mod record;
 mod region_name;
 mod registry;
+mod replication;
+mod signature;
 
 // Links.
 mod clock_offset;
@@ -75,6 +80,7 @@ pub use delineation::{
 pub use flood::{
     Delivery, Digest, Flood, FloodMessage, FloodStats, Heard, MAX_LEAP, MAX_SEQ, Span, is_urgent,
 };
+pub use forwarding::Forwarding;
 pub use hierarchy::Hierarchy;
 pub use hold_down::HoldDown;
 pub use id_allocator::{AllocError, BlockSource, IdAllocator, VolatileBlocks};
@@ -100,14 +106,19 @@ pub use record_id::RecordId;
 pub use region_id::RegionId;
 pub use region_name::{RegionName, RegionNameError};
 pub use region_pid::RegionPid;
-pub use registry::{ApplyError, Pull, Registry, RegistryError};
+pub use registry::{
+    ApplyError, BucketHash, Pull, Registry, RegistryError, Snapshot, SnapshotAssembly,
+    SnapshotError, SnapshotHeader,
+};
 pub use relay_delay::RelayDelay;
+pub use replication::{Refusal, RegistryMessage, Replication, ReplicationConfig, Step};
 pub use root_clock::{ClockAdvert, ClockEstimate, RootClock, RootView};
 pub use route::{
     Avoid, DirectWay, ExplainedHop, ExplainedPath, Hops, Route, RouteChange, RouteExplanation,
     RouteHistory, RouteNews, RouteTable, SetUp, ShortestPaths, SpfPace, detour, second_path,
 };
 pub use set_up::SetUpEstimate;
+pub use signature::{BadKey, PublicKey, RegionKey, Seal};
 pub use store::{Store, StoreError};
 pub use transit::is_cut_region;
 pub use utilisation::Utilisation;

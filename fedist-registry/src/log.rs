@@ -1,9 +1,11 @@
 //! The registry's log: one change per entry, each chained to the one before by its hash.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::{Coordinates, RegionId, RegionRecord, Status, hash_bytes};
+use crate::{
+    Coordinates, LocalId, RegionId, RegionKey, RegionRecord, Seal, canonical_form::CanonicalForm,
+    hash_bytes,
+};
 
 /// One change of the federation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +28,18 @@ pub enum Change {
     },
     /// A region is gone for good and leaves a tombstone.
     Leave(RegionId),
+    /// The ids `first` to `last` of region `from`, pids and record ids alike, are served by region `to` from now on; by
+    /// `from` itself again where `to` is `from`. The ids stay what they are.
+    Split {
+        /// The region in the ids' upper bits.
+        from: RegionId,
+        /// Who serves them.
+        to: RegionId,
+        /// The first local id.
+        first: LocalId,
+        /// The last local id, itself included.
+        last: LocalId,
+    },
     /// A term begins: from this entry on, and until the next one of this kind, this region writes the log. No term begins
     /// otherwise but the first, which the root's own [`Join`](Self::Join) begins.
     Master(RegionId),
@@ -42,6 +56,12 @@ pub enum Change {
         /// The last number of the block.
         last: RegionId,
     },
+    /// What the log up to here has made. A copy that starts from a snapshot compares it with this.
+    Checkpoint {
+        /// As [`Registry::state_hash`](crate::Registry::state_hash) gives it.
+        #[serde(with = "hash_bytes")]
+        state_hash: [u8; 32],
+    },
 }
 
 impl Change {
@@ -50,7 +70,11 @@ impl Change {
         match self {
             Change::Join(record) => Some(record.id),
             Change::Live(id) | Change::Leave(id) | Change::Update { id, .. } => Some(*id),
-            Change::Master(_) | Change::Candidates(_) | Change::Delegate { .. } => None,
+            Change::Split { from, .. } => Some(*from),
+            Change::Master(_)
+            | Change::Candidates(_)
+            | Change::Delegate { .. }
+            | Change::Checkpoint { .. } => None,
         }
     }
 }
@@ -67,17 +91,21 @@ pub struct LogEntry {
     pub prev: [u8; 32],
     /// What changes.
     pub change: Change,
+    /// The master's signature of [`hash`](Self::hash). Replicas take no entry without one.
+    pub seal: Option<Seal>,
 }
 
 impl LogEntry {
     /// SHA-256 over the canonical byte form of this entry, which every version of every implementation must keep:
     ///
     /// ```text
-    /// entry  = "fedist registry entry 1\n" · term u64 · index u64 · prev [32] · change
+    /// entry  = "fedist registry entry 1\n" · term u64 · index u64 · signer u16, or 0 for none · prev [32] · change
     /// change = 1 u8 · record                                     (join)
     ///        | 2 u8 · id u16                                     (live)
     ///        | 3 u8 · id u16 · addresses · region · coordinates  (update)
     ///        | 4 u8 · id u16                                     (leave)
+    ///        | 5 u8 · from u16 · to u16 · first u64 · last u64   (split)
+    ///        | 6 u8 · state hash [32]                            (checkpoint)
     ///        | 16 u8 · id u16                                    (master)
     ///        | 17 u8 · count u32 · id u16...                     (candidates)
     ///        | 18 u8 · id u16 · first u16 · last u16             (delegate)
@@ -88,14 +116,30 @@ impl LogEntry {
     /// ```
     ///
     /// Numbers are big-endian, floats their IEEE bits. Lengths go before contents, so no two entries share a form.
+    ///
+    /// The signer is under the hash, the signature is not: it signs it.
     pub fn hash(&self) -> [u8; 32] {
-        let mut form = CanonicalForm(Sha256::new());
-        form.bytes(b"fedist registry entry 1\n");
-        form.bytes(&self.term.to_be_bytes());
-        form.bytes(&self.index.to_be_bytes());
+        self.hash_signed_by(self.seal.map(|seal| seal.signer))
+    }
+
+    /// Signs the entry as `signer`, in place of whoever signed before. Its hash changes with the signer.
+    pub fn sign(&mut self, signer: RegionId, key: &RegionKey) {
+        self.seal = Some(key.sign(signer, &self.hash_signed_by(Some(signer))));
+    }
+
+    /// Whether the entry carries a signature that is the one of the key it names. Whose key that is, the registry says.
+    pub fn is_sealed(&self) -> bool {
+        self.seal.is_some_and(|seal| seal.covers(&self.hash()))
+    }
+
+    fn hash_signed_by(&self, signer: Option<RegionId>) -> [u8; 32] {
+        let mut form = CanonicalForm::new(b"fedist registry entry 1\n");
+        form.number(self.term);
+        form.number(self.index);
+        form.region(signer);
         form.bytes(&self.prev);
         form.change(&self.change);
-        form.0.finalize().into()
+        form.finish()
     }
 
     /// The version of a log that ends with this entry.
@@ -140,112 +184,19 @@ impl std::fmt::Debug for Version {
     }
 }
 
-struct CanonicalForm(Sha256);
-
-impl CanonicalForm {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn change(&mut self, change: &Change) {
-        match change {
-            Change::Join(record) => {
-                self.bytes(&[1]);
-                self.record(record);
-            }
-            Change::Live(id) => {
-                self.bytes(&[2]);
-                self.region(Some(*id));
-            }
-            Change::Update { id, addresses, parent, coordinates } => {
-                self.bytes(&[3]);
-                self.region(Some(*id));
-                self.addresses(addresses);
-                self.region(*parent);
-                self.coordinates(coordinates.as_ref());
-            }
-            Change::Leave(id) => {
-                self.bytes(&[4]);
-                self.region(Some(*id));
-            }
-            Change::Master(id) => {
-                self.bytes(&[16]);
-                self.region(Some(*id));
-            }
-            Change::Candidates(ids) => {
-                self.bytes(&[17]);
-                self.length(ids.len());
-                for id in ids {
-                    self.region(Some(*id));
-                }
-            }
-            Change::Delegate { to, first, last } => {
-                self.bytes(&[18]);
-                for id in [to, first, last] {
-                    self.region(Some(*id));
-                }
-            }
-        }
-    }
-
-    fn record(&mut self, record: &RegionRecord) {
-        self.region(Some(record.id));
-        self.text(record.name.as_str());
-        self.region(record.parent);
-        self.addresses(&record.addresses);
-        self.bytes(&record.key_hash.0);
-        self.bytes(&[match record.status {
-            Status::Joining => 0,
-            Status::Live => 1,
-            Status::Left => 2,
-        }]);
-        self.coordinates(record.coordinates.as_ref());
-    }
-
-    fn region(&mut self, region: Option<RegionId>) {
-        self.bytes(&region.map_or(0, RegionId::get).to_be_bytes());
-    }
-
-    fn addresses(&mut self, addresses: &[String]) {
-        self.length(addresses.len());
-        for address in addresses {
-            self.text(address);
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.length(text.len());
-        self.bytes(text.as_bytes());
-    }
-
-    fn length(&mut self, len: usize) {
-        // What does not fit 32 bits does not fit a frame either, so no two entries that exist meet here.
-        self.bytes(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
-    }
-
-    fn coordinates(&mut self, coordinates: Option<&Coordinates>) {
-        match coordinates {
-            None => self.bytes(&[0]),
-            Some(place) => {
-                self.bytes(&[1]);
-                self.bytes(&place.lat.to_bits().to_be_bytes());
-                self.bytes(&place.lon.to_bits().to_be_bytes());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
-    use crate::KeyHash;
+    use crate::{KeyHash, Status};
 
     fn region(id: u16) -> RegionId {
         RegionId::new(id).unwrap()
     }
 
     fn entry(change: Change) -> LogEntry {
-        LogEntry { term: 1, index: 1, prev: [0; 32], change }
+        LogEntry { term: 1, index: 1, prev: [0; 32], change, seal: None }
     }
 
     fn join() -> RegionRecord {
@@ -264,7 +215,7 @@ mod tests {
     fn the_hash_of_a_known_entry_stays_the_same() {
         // Recomputed by hand from the documented form; a change here breaks every federation that has a log.
         let mut form = b"fedist registry entry 1\n".to_vec();
-        form.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+        form.extend([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 3]);
         form.extend([0; 32]);
         form.extend([1, 0, 1, 0, 0, 0, 4]);
         form.extend(b"root");
@@ -274,22 +225,39 @@ mod tests {
         form.extend([0, 1]);
         form.extend(50.0_f64.to_be_bytes());
         form.extend(8.0_f64.to_be_bytes());
-        assert_eq!(entry(Change::Join(join())).hash(), <[u8; 32]>::from(Sha256::digest(&form)));
+        let mut entry = entry(Change::Join(join()));
+        entry.sign(region(3), &RegionKey::from_seed(&[1; 32]).unwrap());
+        assert_eq!(entry.hash(), <[u8; 32]>::from(Sha256::digest(&form)));
     }
 
     #[test]
     fn every_field_is_under_the_hash() {
         let base = entry(Change::Join(join()));
+        let key = RegionKey::from_seed(&[1; 32]).unwrap();
+        let split = |from, to, first, last| Change::Split {
+            from: region(from),
+            to: region(to),
+            first: LocalId::new(first).unwrap(),
+            last: LocalId::new(last).unwrap(),
+        };
         let mut others = vec![
             LogEntry { term: 2, ..base.clone() },
             LogEntry { index: 2, ..base.clone() },
             LogEntry { prev: [1; 32], ..base.clone() },
             entry(Change::Live(region(1))),
             entry(Change::Leave(region(1))),
+            LogEntry { seal: Some(key.sign(region(1), b"")), ..base.clone() },
+            LogEntry { seal: Some(key.sign(region(2), b"")), ..base.clone() },
+            entry(split(1, 2, 256, 300)),
+            entry(split(2, 1, 256, 300)),
+            entry(split(1, 2, 257, 300)),
+            entry(split(1, 2, 256, 301)),
             entry(Change::Master(region(1))),
             entry(Change::Candidates(vec![region(1)])),
             entry(Change::Candidates(vec![region(1), region(2)])),
             entry(Change::Delegate { to: region(1), first: region(2), last: region(3) }),
+            entry(Change::Checkpoint { state_hash: [1; 32] }),
+            entry(Change::Checkpoint { state_hash: [2; 32] }),
             entry(Change::Update {
                 id: region(1),
                 addresses: vec![],
@@ -321,9 +289,34 @@ mod tests {
     }
 
     #[test]
+    fn a_signed_entry_that_was_changed_is_not_sealed_any_more() {
+        let mut signed = entry(Change::Live(region(1)));
+        assert!(!signed.is_sealed(), "nobody signed it yet");
+        signed.sign(region(3), &RegionKey::from_seed(&[1; 32]).unwrap());
+        assert!(signed.is_sealed());
+        assert!(!LogEntry { change: Change::Leave(region(1)), ..signed.clone() }.is_sealed());
+        let other = signed.seal.map(|seal| Seal { signer: region(4), ..seal });
+        assert!(!LogEntry { seal: other, ..signed }.is_sealed(), "the signer is under the hash");
+    }
+
+    #[test]
     fn entries_survive_messagepack_and_json() {
-        for change in [Change::Join(join()), Change::Live(region(3)), Change::Leave(region(4))] {
-            let entry = entry(change);
+        let changes = [
+            Change::Join(join()),
+            Change::Live(region(3)),
+            Change::Leave(region(4)),
+            Change::Candidates(vec![region(4)]),
+            Change::Checkpoint { state_hash: [3; 32] },
+            Change::Split {
+                from: region(1),
+                to: region(2),
+                first: LocalId::new(256).unwrap(),
+                last: LocalId::MAX,
+            },
+        ];
+        for change in changes {
+            let mut entry = entry(change);
+            entry.sign(region(3), &RegionKey::from_seed(&[1; 32]).unwrap());
             assert_eq!(
                 rmp_serde::from_slice::<LogEntry>(&rmp_serde::to_vec(&entry).unwrap()).unwrap(),
                 entry

@@ -1,34 +1,45 @@
 //! Who is in the federation: the state that the registry's log makes.
 //!
-//! The log has one writer, the master (the root); everybody else holds a prefix of it. The master calls
-//! [`propose`](Registry::propose), which checks a change against the rules and appends it; replicas
-//! [`apply`](Registry::apply) the entries, which checks the chain and the same rules again. Whoever is behind asks any
-//! neighbour with its [`version`](Registry::version) and gets what is missing ([`missing_for`](Registry::missing_for)).
-//! A version never goes back: nothing here removes an entry.
+//! The log has one writer per term, the master; everybody else holds a prefix of it. The master calls
+//! [`propose_signed`](Registry::propose_signed), which checks a change against the rules, signs and appends it; replicas
+//! [`apply`](Registry::apply) the entries, which checks the signature, the chain and the same rules again. Whoever is
+//! behind asks any neighbour with its [`version`](Registry::version) and gets what is missing
+//! ([`missing_for`](Registry::missing_for)): entries, or a [`Snapshot`] of a checkpoint.
+//!
+//! At each checkpoint entry the state is kept aside as a snapshot, and entries older than the checkpoint before are let
+//! go. A version never goes back.
 
-use std::collections::BTreeMap;
+mod error;
+mod rules;
+mod snapshot;
+mod state;
 
-use thiserror::Error;
+use std::sync::Arc;
 
 use crate::{
-    Change, Excerpt, Hierarchy, LogEntry, RegionId, RegionName, RegionRecord, Status, Version,
+    Change, Forwarding, Hierarchy, LocalId, LogEntry, RegionId, RegionKey, RegionName,
+    RegionRecord, Status, Version,
 };
+pub use error::{ApplyError, RegistryError};
+pub use snapshot::{BucketHash, Snapshot, SnapshotAssembly, SnapshotError, SnapshotHeader};
+use state::State;
 
 /// The federation's regions and the log that made them.
+///
+/// A clone shares what it can: a few microseconds, whatever the size.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    log: Vec<LogEntry>,
+    state: State,
+    head: Version,
+    /// The term of the last entry.
+    term: u64,
+    /// The entries that follow `start`, up to the head.
+    log: Vec<Arc<LogEntry>>,
     /// `hashes[i]` is the hash of `log[i]`.
     hashes: Vec<[u8; 32]>,
-    regions: BTreeMap<RegionId, RegionRecord>,
-    /// The names in use; a region that left gives its name back.
-    names: BTreeMap<RegionName, RegionId>,
-    /// Who wrote the last [`Change::Master`], if there was one.
-    master: Option<RegionId>,
-    /// Who elects the master; empty while nobody said so.
-    candidates: Vec<RegionId>,
-    /// Delegated blocks by their first number: the last number, and who may admit.
-    blocks: BTreeMap<RegionId, (RegionId, RegionId)>,
+    start: Version,
+    /// The state at the last checkpoint.
+    base: Option<Arc<Snapshot>>,
 }
 
 impl Registry {
@@ -41,9 +52,25 @@ impl Registry {
     ///
     /// # Errors
     /// The first entry's that does not fit, as [`apply`](Self::apply).
-    pub fn from_log(log: Vec<LogEntry>) -> Result<Registry, ApplyError> {
+    pub fn from_log(log: impl IntoIterator<Item = LogEntry>) -> Result<Registry, ApplyError> {
+        Registry::from_parts(None, log)
+    }
+
+    /// The registry that a stored snapshot and the stored entries after it make. Entries up to the snapshot are passed
+    /// over.
+    ///
+    /// # Errors
+    /// The first entry's that does not fit, as [`apply`](Self::apply).
+    pub fn from_parts(
+        snapshot: Option<Snapshot>,
+        log: impl IntoIterator<Item = LogEntry>,
+    ) -> Result<Registry, ApplyError> {
         let mut registry = Registry::new();
-        for entry in log {
+        if let Some(snapshot) = snapshot {
+            registry.start_from(snapshot);
+        }
+        let start = registry.head.index;
+        for entry in log.into_iter().filter(|entry| entry.index > start) {
             registry.apply(entry)?;
         }
         Ok(registry)
@@ -51,30 +78,39 @@ impl Registry {
 
     /// How far this copy is, and what it says.
     pub fn version(&self) -> Version {
-        match (self.log.last(), self.hashes.last()) {
-            (Some(entry), Some(hash)) => Version { index: entry.index, hash: *hash },
-            _ => Version::EMPTY,
-        }
+        self.head
     }
 
     /// The term of the last entry; 0 for the empty log.
     pub fn term(&self) -> u64 {
-        self.log.last().map_or(0, |entry| entry.term)
+        self.term
     }
 
-    /// All entries, in order.
-    pub fn log(&self) -> &[LogEntry] {
+    /// The entries that are held, in order: all, or those since the last checkpoint but one.
+    pub fn log(&self) -> &[Arc<LogEntry>] {
         &self.log
     }
 
-    /// At most `max` entries that follow entry number `index`.
-    pub fn entries_after(&self, index: u64, max: usize) -> &[LogEntry] {
-        let rest =
-            usize::try_from(index).ok().and_then(|start| self.log.get(start..)).unwrap_or_default();
+    /// The point on the log after which entries are held.
+    pub fn log_start(&self) -> Version {
+        self.start
+    }
+
+    /// The state at the last checkpoint, if there was one.
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.base.as_ref()
+    }
+
+    /// At most `max` entries that follow entry number `index`; none where those are not held any more.
+    pub fn entries_after(&self, index: u64, max: usize) -> &[Arc<LogEntry>] {
+        let rest = index
+            .checked_sub(self.start.index)
+            .and_then(|skip| self.log.get(usize::try_from(skip).ok()?..))
+            .unwrap_or_default();
         rest.get(..max).unwrap_or(rest)
     }
 
-    /// Whether `version` is a point on this log. The empty version is one on every log.
+    /// Whether `version` is a point on the log as far as it is held. The empty version is one on every log.
     pub fn agrees_with(&self, version: Version) -> bool {
         match version.index {
             0 => version == Version::EMPTY,
@@ -84,9 +120,14 @@ impl Registry {
 
     /// What somebody at `version` lacks.
     pub fn missing_for(&self, version: Version) -> Pull<'_> {
-        if version.index > self.version().index {
+        if version.index > self.head.index {
             // It is ahead; whether it agrees is for it to say, when this copy asks in turn.
             return Pull::UpToDate;
+        }
+        if version.index < self.start.index
+            && let Some(snapshot) = &self.base
+        {
+            return Pull::Snapshot(snapshot);
         }
         if !self.agrees_with(version) {
             return Pull::Diverged;
@@ -102,7 +143,11 @@ impl Registry {
     /// # Errors
     /// See [`ApplyError`]; the registry is unchanged then.
     pub fn apply(&mut self, entry: LogEntry) -> Result<(), ApplyError> {
-        let head = self.version();
+        let head = self.head;
+        if entry.index <= self.start.index && entry.index > 0 {
+            // Let go long ago; what it said is in the state.
+            return Ok(());
+        }
         let hash = entry.hash();
         if entry.index <= head.index {
             let same = self.hash_at(entry.index) == Some(hash);
@@ -118,55 +163,124 @@ impl Registry {
         if entry.prev != head.hash {
             return Err(ApplyError::HashMismatch { index: entry.index });
         }
-        if entry.term < self.term() {
-            return Err(ApplyError::StaleTerm { have: self.term(), got: entry.term });
+        if entry.term < self.term {
+            return Err(ApplyError::StaleTerm { have: self.term, got: entry.term });
         }
         self.check_term(entry.term, &entry.change)?;
+        self.check_seal(&entry, &hash)?;
         self.check(&entry.change)?;
         self.append(entry, hash);
         Ok(())
     }
 
-    /// The master's side: checks a change, appends it, and gives the entry to push to the others.
+    /// The master's side: checks a change, signs it, appends it, and gives the entry to push to the others.
     ///
     /// A [`Change::Join`] of a region that is held with the same key and name becomes a [`Change::Update`] of what differs,
     /// so a region may simply join again whenever it starts.
     ///
     /// # Errors
     /// See [`RegistryError`]; the registry is unchanged then.
-    pub fn propose(&mut self, term: u64, change: Change) -> Result<LogEntry, RegistryError> {
-        if term < self.term() {
-            return Err(RegistryError::StaleTerm { have: self.term(), got: term });
+    pub fn propose_signed(
+        &mut self,
+        term: u64,
+        change: Change,
+        signer: RegionId,
+        key: &RegionKey,
+    ) -> Result<LogEntry, RegistryError> {
+        let mut entry = self.draft(term, change)?;
+        if !self.may_write(signer, &entry) {
+            return Err(RegistryError::NotMaster { id: signer });
         }
-        let change = self.simplify(change);
-        self.check_term(term, &change)?;
-        self.check(&change)?;
-        let head = self.version();
-        let entry = LogEntry { term, index: head.index.saturating_add(1), prev: head.hash, change };
+        entry.sign(signer, key);
         let hash = entry.hash();
         self.append(entry.clone(), hash);
         Ok(entry)
     }
 
+    /// As [`propose_signed`](Self::propose_signed), without a signature: for models that keep all copies themselves. No
+    /// replica takes such an entry.
+    ///
+    /// # Errors
+    /// See [`RegistryError`]; the registry is unchanged then.
+    pub fn propose(&mut self, term: u64, change: Change) -> Result<LogEntry, RegistryError> {
+        let entry = self.draft(term, change)?;
+        let hash = entry.hash();
+        self.append(entry.clone(), hash);
+        Ok(entry)
+    }
+
+    /// The entry that a change would be now, not signed and not appended.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub fn draft(&self, term: u64, change: Change) -> Result<LogEntry, RegistryError> {
+        if term < self.term {
+            return Err(RegistryError::StaleTerm { have: self.term, got: term });
+        }
+        let change = self.simplify(change);
+        self.check_term(term, &change)?;
+        self.check(&change)?;
+        let Version { index, hash: prev } = self.head;
+        Ok(LogEntry { term, index: index.saturating_add(1), prev, change, seal: None })
+    }
+
+    /// Whether `every` entries or more were written since the last checkpoint, so that the master writes one now.
+    pub fn checkpoint_due(&self, every: u64) -> bool {
+        let last = self.base.as_ref().map_or(0, |base| base.version().index);
+        self.head.index.saturating_sub(last) >= every.max(1)
+    }
+
+    /// The change that makes the present state a checkpoint.
+    pub fn checkpoint(&self) -> Change {
+        Change::Checkpoint { state_hash: self.state_hash() }
+    }
+
+    /// Puts a snapshot in the place of all that is held: for a copy that is too far behind for the entries.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Older`] where this copy is as far already; nothing changes then.
+    pub fn install(&mut self, snapshot: Snapshot) -> Result<(), SnapshotError> {
+        let (have, got) = (self.head.index, snapshot.version().index);
+        if got <= have || snapshot.term() < self.term {
+            return Err(SnapshotError::Older { have, got });
+        }
+        self.start_from(snapshot);
+        Ok(())
+    }
+
+    /// The canonical hash of the state, the same at every copy of the same log:
+    ///
+    /// ```text
+    /// state  = "fedist registry state 1\n" · order · count u32 · (number u16 · bucket hash [32])...
+    /// bucket = "fedist registry bucket 1\n" · count u32 · record... · count u32 · (from u16 · to u16 · first u64 · last u64)...
+    /// order  = master u16, or 0 for none · count u32 · candidate u16... · count u32 · block...
+    /// block  = 3 u32 · to u16 · first u16 · last u16
+    /// ```
+    ///
+    /// Records and numbers are as [`LogEntry::hash`] says; a bucket has the records and forwardings of 64 consecutive
+    /// region numbers, in order; buckets that never had any are absent.
+    pub fn state_hash(&self) -> [u8; 32] {
+        self.state.hash()
+    }
+
     /// A region's record, tombstones included.
     pub fn get(&self, id: RegionId) -> Option<&RegionRecord> {
-        self.regions.get(&id)
+        self.state.get(id)
     }
 
     /// The region that has this name now; never a tombstone.
     pub fn by_name(&self, name: &str) -> Option<&RegionRecord> {
-        // The borrow of a name's text does not keep the map's order type, so look the name up as one.
-        self.names.get(&RegionName::new(name).ok()?).and_then(|id| self.regions.get(id))
+        self.state.by_name(&RegionName::new(name).ok()?)
     }
 
     /// All records in the order of their numbers, tombstones included.
     pub fn regions(&self) -> impl Iterator<Item = &RegionRecord> {
-        self.regions.values()
+        self.state.regions()
     }
 
     /// The regions that may send and store across regions, in the order of their numbers.
     pub fn live_regions(&self) -> impl Iterator<Item = &RegionRecord> {
-        self.regions.values().filter(|record| record.is_live())
+        self.regions().filter(|record| record.is_live())
     }
 
     /// Whether `id` may send and store across regions.
@@ -176,35 +290,12 @@ impl Registry {
 
     /// How many records there are, tombstones included.
     pub fn len(&self) -> usize {
-        self.regions.len()
+        self.state.len()
     }
 
     /// Whether nobody ever joined.
     pub fn is_empty(&self) -> bool {
-        self.regions.is_empty()
-    }
-
-    /// The region that writes the log as of its last entry: whom the last [`Change::Master`] names, and the root before there
-    /// was one.
-    pub fn master(&self) -> Option<RegionId> {
-        self.master.or_else(|| self.hierarchy().root())
-    }
-
-    /// Who elects the master, in the order of their numbers. Empty while no [`Change::Candidates`] was made: the root writes
-    /// alone then.
-    pub fn candidates(&self) -> &[RegionId] {
-        &self.candidates
-    }
-
-    /// All delegated blocks: who may admit, and the first and last number.
-    pub fn blocks(&self) -> impl Iterator<Item = (RegionId, RegionId, RegionId)> + '_ {
-        self.blocks.iter().map(|(first, (last, to))| (*to, *first, *last))
-    }
-
-    /// Who may admit a newcomer with this number while the master cannot be reached.
-    pub fn delegate_of(&self, id: RegionId) -> Option<RegionId> {
-        let (_, (last, to)) = self.blocks.range(..=id).next_back()?;
-        (id <= *last).then_some(*to)
+        self.state.len() == 0
     }
 
     /// The tree of regions.
@@ -212,9 +303,56 @@ impl Registry {
         Hierarchy::new(self)
     }
 
+    /// The region that writes the log as of its last entry: whom the last [`Change::Master`] names, and the root before there
+    /// was one.
+    pub fn master(&self) -> Option<RegionId> {
+        self.state.master()
+    }
+
+    /// Who elects the master, in the order of their numbers. Empty while no [`Change::Candidates`] was made: the root writes
+    /// alone then.
+    pub fn candidates(&self) -> &[RegionId] {
+        &self.state.order().candidates
+    }
+
+    /// All delegated blocks: who may admit, and the first and last number.
+    pub fn blocks(&self) -> impl Iterator<Item = (RegionId, RegionId, RegionId)> + '_ {
+        self.state.order().blocks.iter().map(|(first, (last, to))| (*to, *first, *last))
+    }
+
+    /// Who may admit a newcomer with this number while the master cannot be reached.
+    pub fn delegate_of(&self, id: RegionId) -> Option<RegionId> {
+        let (_, last, to) = self.state.order().block_before(id)?;
+        (id <= last).then_some(to)
+    }
+
+    /// All ranges of ids that another region serves than the one in their upper bits.
+    pub fn forwardings(&self) -> impl Iterator<Item = &Forwarding> {
+        self.state.forwardings()
+    }
+
+    /// The region that serves an id: the one in its upper bits, or the one that its range was split off to. `id` is a pid
+    /// or a record id.
+    pub fn serving(&self, id: impl crate::Homed) -> RegionId {
+        self.state.serving(id.home_region(), id.local_id())
+    }
+
+    /// Who serves local id `local` of `region`; see [`serving`](Self::serving).
+    pub fn serving_local(&self, region: RegionId, local: LocalId) -> RegionId {
+        self.state.serving(region, local)
+    }
+
+    pub(crate) fn root(&self) -> Option<RegionId> {
+        self.state.root()
+    }
+
+    /// The hash of an entry, as far back as they are held.
     fn hash_at(&self, index: u64) -> Option<[u8; 32]> {
-        let at = usize::try_from(index.checked_sub(1)?).ok()?;
-        self.hashes.get(at).copied()
+        if index == self.start.index && index > 0 {
+            return Some(self.start.hash);
+        }
+        let at = index.checked_sub(self.start.index)?.checked_sub(1)?;
+        self.hashes.get(usize::try_from(at).ok()?).copied()
     }
 
     fn simplify(&self, change: Change) -> Change {
@@ -239,193 +377,77 @@ impl Registry {
         }
     }
 
-    /// Only a [`Change::Master`] begins a term, so that every copy knows who may write in it, and it never goes on with one.
-    fn check_term(&self, term: u64, change: &Change) -> Result<(), RegistryError> {
-        let begins = term > self.term() && !self.log.is_empty();
-        if begins == matches!(change, Change::Master(_)) {
-            Ok(())
-        } else {
-            Err(RegistryError::TermWithoutMaster { term })
-        }
-    }
-
-    /// Whether the rules allow a change now. Every replica must come to the same answer, so only the log's state counts.
-    fn check(&self, change: &Change) -> Result<(), RegistryError> {
-        match change {
-            Change::Join(record) => self.check_join(record),
-            Change::Live(id) => match self.known(*id)?.status {
-                Status::Joining => Ok(()),
-                Status::Live => Err(RegistryError::NoChange { id: *id }),
-                Status::Left => Err(RegistryError::NotJoining { id: *id }),
-            },
-            Change::Update { id, addresses, parent, coordinates } => {
-                let held = self.known(*id)?;
-                if held.status == Status::Left {
-                    return Err(RegistryError::Left { id: *id });
-                }
-                check_addresses(addresses)?;
-                if coordinates.is_some_and(|place| !place.is_valid()) {
-                    return Err(RegistryError::BadCoordinates);
-                }
-                self.check_parent(*id, *parent)?;
-                if held.addresses == *addresses
-                    && held.parent == *parent
-                    && held.coordinates == *coordinates
-                {
-                    return Err(RegistryError::NoChange { id: *id });
-                }
-                Ok(())
-            }
-            Change::Leave(id) => {
-                if self.known(*id)?.status == Status::Left {
-                    return Err(RegistryError::NoChange { id: *id });
-                }
-                match self.hierarchy().children(*id).next() {
-                    Some(child) => Err(RegistryError::HasChildren { id: *id, child }),
-                    None if self.candidates.contains(id) => {
-                        Err(RegistryError::IsCandidate { id: *id })
-                    }
-                    None => Ok(()),
-                }
-            }
-            Change::Master(id) => self.check_live(*id),
-            Change::Candidates(ids) => self.check_candidates(ids),
-            Change::Delegate { to, first, last } => self.check_block(*to, *first, *last),
-        }
-    }
-
-    fn check_live(&self, id: RegionId) -> Result<(), RegistryError> {
-        match self.known(id)?.status {
-            Status::Live => Ok(()),
-            Status::Joining | Status::Left => Err(RegistryError::NotLive { id }),
-        }
-    }
-
-    fn check_candidates(&self, ids: &[RegionId]) -> Result<(), RegistryError> {
-        if !matches!(ids.len(), 1 | 3 | 5) || !ids.is_sorted_by(|a, b| a < b) {
-            return Err(RegistryError::BadCandidates { count: ids.len() });
-        }
-        ids.iter().try_for_each(|id| self.check_live(*id))?;
-        match self.candidates == ids {
-            true => Err(RegistryError::SameCandidates),
-            false => Ok(()),
-        }
-    }
-
-    fn check_block(
-        &self,
-        to: RegionId,
-        first: RegionId,
-        last: RegionId,
-    ) -> Result<(), RegistryError> {
-        self.check_live(to)?;
-        if first > last {
-            return Err(RegistryError::BadBlock { first, last });
-        }
-        // Blocks are apart, so the one that begins last before the end is the only one that can overlap and begin before.
-        match self.blocks.range(..=last).next_back() {
-            Some((held, (end, holder))) if *end >= first => match (*held, *end) == (first, last) {
-                true if *holder == to => Err(RegistryError::NoChange { id: to }),
-                true => Ok(()),
-                false => Err(RegistryError::BlockOverlaps { first: *held, last: *end }),
-            },
-            _ => Ok(()),
-        }
-    }
-
-    fn check_join(&self, record: &RegionRecord) -> Result<(), RegistryError> {
-        let id = record.id;
-        if let Some(held) = self.get(id)
-            && held.key_hash != record.key_hash
-        {
-            return Err(match held.status {
-                Status::Left => RegistryError::Left { id },
-                _ => RegistryError::IdConflict { id, held_by: held.name.clone() },
-            });
-        }
-        if let Some(by) = self.names.get(&record.name)
-            && *by != id
-        {
-            return Err(RegistryError::NameTaken { name: record.name.clone(), by: *by });
-        }
-        check_addresses(&record.addresses)?;
-        if record.coordinates.is_some_and(|place| !place.is_valid()) {
-            return Err(RegistryError::BadCoordinates);
-        }
-        self.check_parent(id, record.parent)
-    }
-
-    /// Regions that have not left form one tree. That stays so if every new parent has not left, and does not have the
-    /// region among its own ancestors.
-    fn check_parent(&self, id: RegionId, parent: Option<RegionId>) -> Result<(), RegistryError> {
-        let Some(parent) = parent else {
-            return match self.hierarchy().root() {
-                Some(root) if root != id => Err(RegistryError::SecondRoot { id, root }),
-                _ => Ok(()),
-            };
+    /// Whether the entry is signed by somebody who may write it. The founder's own record says what its key is.
+    fn check_seal(&self, entry: &LogEntry, hash: &[u8; 32]) -> Result<(), ApplyError> {
+        let index = entry.index;
+        let Some(seal) = entry.seal else {
+            return Err(ApplyError::Unsigned { index });
         };
-        if parent == id {
-            return Err(RegistryError::ParentLoop { id, parent });
+        let signer = seal.signer;
+        let founder = match &entry.change {
+            Change::Join(record) if self.head == Version::EMPTY => Some(record),
+            _ => None,
+        };
+        if !self.may_write(signer, entry) {
+            return Err(ApplyError::NotMaster { index, signer });
         }
-        match self.get(parent) {
-            None => return Err(RegistryError::UnknownParent { parent }),
-            Some(record) if record.status == Status::Left => {
-                return Err(RegistryError::Left { id: parent });
-            }
-            Some(_) => {}
-        }
-        if self.hierarchy().ancestors(parent).any(|above| above == id) {
-            return Err(RegistryError::ParentLoop { id, parent });
+        let key_hash = founder.or_else(|| self.get(signer)).map(|record| record.key_hash);
+        if key_hash != Some(seal.key.key_hash()) || !seal.covers(hash) {
+            return Err(ApplyError::Forged { index, signer });
         }
         Ok(())
     }
 
-    fn known(&self, id: RegionId) -> Result<&RegionRecord, RegistryError> {
-        self.get(id).ok_or(RegistryError::UnknownRegion { id })
+    /// Who may write an entry: the founder its own record as the first; who begins a term, its first entry, as one of the
+    /// candidates where there are any; and in the term the master.
+    fn may_write(&self, signer: RegionId, entry: &LogEntry) -> bool {
+        match &entry.change {
+            Change::Join(record) if self.head == Version::EMPTY => record.id == signer,
+            Change::Master(id) => {
+                let candidates = self.candidates();
+                *id == signer && (candidates.is_empty() || candidates.contains(id))
+            }
+            _ => self.master() == Some(signer),
+        }
     }
 
     /// Appends a checked entry and makes its change.
     fn append(&mut self, entry: LogEntry, hash: [u8; 32]) {
-        match &entry.change {
-            Change::Join(record) => self.put(record.clone()),
-            Change::Live(id) => self.set_status(*id, Status::Live),
-            Change::Update { id, addresses, parent, coordinates } => {
-                if let Some(held) = self.regions.get_mut(id) {
-                    held.addresses.clone_from(addresses);
-                    held.parent = *parent;
-                    held.coordinates = *coordinates;
-                }
-            }
-            Change::Leave(id) => {
-                self.set_status(*id, Status::Left);
-                self.names.retain(|_, holder| holder != id);
-            }
-            Change::Master(id) => self.master = Some(*id),
-            Change::Candidates(ids) => self.candidates.clone_from(ids),
-            Change::Delegate { to, first, last } => {
-                self.blocks.insert(*first, (*last, *to));
-            }
-        }
-        self.log.push(entry);
+        self.state.make(&entry.change);
+        self.head = Version { index: entry.index, hash };
+        self.term = entry.term;
+        let is_checkpoint = matches!(entry.change, Change::Checkpoint { .. });
+        let entry = Arc::new(entry);
+        self.log.push(Arc::clone(&entry));
         self.hashes.push(hash);
-    }
-
-    fn put(&mut self, mut record: RegionRecord) {
-        let id = record.id;
-        let held = self.regions.get(&id);
-        record.status = match held.map(|held| held.status) {
-            Some(Status::Live) => Status::Live,
-            _ => Status::Joining,
-        };
-        self.names.retain(|_, holder| *holder != id);
-        self.names.insert(record.name.clone(), id);
-        self.regions.insert(id, record);
-    }
-
-    fn set_status(&mut self, id: RegionId, status: Status) {
-        if let Some(held) = self.regions.get_mut(&id) {
-            held.status = status;
+        if is_checkpoint {
+            let before = self.base.replace(Arc::new(Snapshot::new(entry, self.state.clone())));
+            if let Some(before) = before {
+                self.let_go(before.version());
+            }
         }
+    }
+
+    /// Forgets the entries up to a point on the log.
+    fn let_go(&mut self, until: Version) {
+        let past = until.index.saturating_sub(self.start.index);
+        let count = usize::try_from(past).unwrap_or(usize::MAX).min(self.log.len());
+        self.log.drain(..count);
+        self.hashes.drain(..count);
+        self.start = until;
+    }
+
+    fn start_from(&mut self, snapshot: Snapshot) {
+        let version = snapshot.version();
+        *self = Registry {
+            state: snapshot.state().clone(),
+            head: version,
+            term: snapshot.term(),
+            log: Vec::new(),
+            hashes: Vec::new(),
+            start: version,
+            base: Some(Arc::new(snapshot)),
+        };
     }
 }
 
@@ -435,229 +457,11 @@ pub enum Pull<'a> {
     /// This copy has nothing for the asker: it has the same log, or a longer one.
     UpToDate,
     /// These follow what the asker has. Send them in chunks.
-    Entries(&'a [LogEntry]),
+    Entries(&'a [Arc<LogEntry>]),
+    /// The entries that follow are not held any more. Send this, then the entries after it.
+    Snapshot(&'a Arc<Snapshot>),
     /// The asker's log is no prefix of this one: one of the two belongs to another federation or to a restored disk.
     Diverged,
-}
-
-/// Why an entry was not appended. The registry is unchanged.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ApplyError {
-    /// Entries between are missing. Pull from `have` on, then apply it again.
-    #[error(
-        "registry entry {got} does not follow entry {have}; entries are applied in order; pull the missing ones"
-    )]
-    Gap {
-        /// The last entry that is held.
-        have: u64,
-        /// The entry that came.
-        got: u64,
-    },
-    /// The entry belongs to another log. The same entry is refused every time; compare versions with the master.
-    #[error(
-        "registry entry {index} belongs to another log; each entry carries the hash of the one before; compare with the master"
-    )]
-    HashMismatch {
-        /// The entry that came.
-        index: u64,
-    },
-    /// A master that was replaced wrote it. The same entry is refused every time.
-    #[error(
-        "registry entry of term {got} came after term {have}; terms never fall; pull from the present master"
-    )]
-    StaleTerm {
-        /// The term of the last entry that is held.
-        have: u64,
-        /// The entry's.
-        got: u64,
-    },
-    /// The entry breaks a rule, so no honest master wrote it for this log. The same entry is refused every time.
-    #[error("registry entry breaks a rule: {0}")]
-    Rule(#[from] RegistryError),
-}
-
-/// Why the master refused a change. The registry is unchanged.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RegistryError {
-    /// Another key holds the number. Retry with another number only.
-    #[error(
-        "region id {id} is held by region '{held_by}' with another key; a number belongs to one key; choose another number"
-    )]
-    IdConflict {
-        /// The number.
-        id: RegionId,
-        /// Who holds it.
-        held_by: RegionName,
-    },
-    /// Another region has the name. Retry with another name, or when that region left.
-    #[error("region name '{name}' is taken by region {by}; names are unique; choose another name")]
-    NameTaken {
-        /// The name.
-        name: RegionName,
-        /// Who has it.
-        by: RegionId,
-    },
-    /// The parent is not in the registry. Retry when it has joined.
-    #[error(
-        "parent region {parent} is unknown; a parent joins before its children; start it first or name another"
-    )]
-    UnknownParent {
-        /// The parent that was asked for.
-        parent: RegionId,
-    },
-    /// The parent is the region itself or below it.
-    #[error(
-        "region {parent} cannot be the parent of region {id}; it is the same or below it; name another parent"
-    )]
-    ParentLoop {
-        /// The region.
-        id: RegionId,
-        /// The parent that was asked for.
-        parent: RegionId,
-    },
-    /// Only one region has no parent, and it is another one.
-    #[error("region {id} has no parent; only the root, region {root}, has none; name a parent")]
-    SecondRoot {
-        /// The region.
-        id: RegionId,
-        /// The root.
-        root: RegionId,
-    },
-    /// No such region ever joined.
-    #[error("region {id} is unknown; it never joined this federation; join it first")]
-    UnknownRegion {
-        /// The number.
-        id: RegionId,
-    },
-    /// The region left, so it cannot become live; it may join again first.
-    #[error("region {id} is not joining; only a joining region becomes live; join it again")]
-    NotJoining {
-        /// The number.
-        id: RegionId,
-    },
-    /// The region left. Its number is kept as a tombstone: not for another key, not as a parent, not for updates.
-    #[error(
-        "region {id} has left; its number stays with its key; join again with the same key or choose another number"
-    )]
-    Left {
-        /// The number.
-        id: RegionId,
-    },
-    /// Other regions still have it as their parent. Retry when they have another.
-    #[error(
-        "region {id} is the parent of region {child}; a region leaves after its children; give them another parent"
-    )]
-    HasChildren {
-        /// The region.
-        id: RegionId,
-        /// One of its children.
-        child: RegionId,
-    },
-    /// It is so already. Treat it as success.
-    #[error("region {id} is so already; nothing changes")]
-    NoChange {
-        /// The region.
-        id: RegionId,
-    },
-    /// Too many addresses.
-    #[error("record has {count} addresses; at most 8 are allowed; leave some out")]
-    TooManyAddresses {
-        /// How many.
-        count: usize,
-    },
-    /// An address that is empty, too long, or not printable ASCII without blanks.
-    #[error(
-        "address '{address}' is malformed; addresses have 1 to 255 printable ASCII characters; correct it"
-    )]
-    BadAddress {
-        /// Its beginning.
-        address: Excerpt,
-    },
-    /// A term must begin with its master's own entry, and a master's entry begins a term. Final for this entry.
-    #[error(
-        "term {term} does not begin with its master; the first entry of a term, and no other, names who writes in it; elect or promote"
-    )]
-    TermWithoutMaster {
-        /// The entry's term.
-        term: u64,
-    },
-    /// Only a live region may write, elect or admit. Retry when it is live.
-    #[error(
-        "region {id} is not live; only a live region may write, elect or admit; wait until it is"
-    )]
-    NotLive {
-        /// The number.
-        id: RegionId,
-    },
-    /// A set of candidates that cannot decide well: its size is even, too large or zero, or it is not in order.
-    #[error(
-        "{count} candidates are not a set; there are 1, 3 or 5, in the order of their numbers, none twice; correct the list"
-    )]
-    BadCandidates {
-        /// How many were given.
-        count: usize,
-    },
-    /// The candidates are these already. Treat it as success.
-    #[error("the candidates are these already; nothing changes")]
-    SameCandidates,
-    /// The region elects the master. Retry when other candidates are set.
-    #[error(
-        "region {id} is a candidate for master; a candidate does not leave; set other candidates first"
-    )]
-    IsCandidate {
-        /// The number.
-        id: RegionId,
-    },
-    /// The block's ends are the wrong way round.
-    #[error(
-        "block {first}..={last} is empty; a block begins at or below its last number; swap them"
-    )]
-    BadBlock {
-        /// The first number.
-        first: RegionId,
-        /// The last number.
-        last: RegionId,
-    },
-    /// Another block has some of the numbers. Retry with others.
-    #[error(
-        "the block overlaps block {first}..={last}; delegated blocks are apart; choose other numbers"
-    )]
-    BlockOverlaps {
-        /// The first number of the other block.
-        first: RegionId,
-        /// The last number of the other block.
-        last: RegionId,
-    },
-    /// Coordinates that are not on the globe.
-    #[error(
-        "coordinates are not on the globe; latitude is -90..=90, longitude -180..=180; correct them"
-    )]
-    BadCoordinates,
-    /// This master was replaced. Nothing may be proposed in the old term again.
-    #[error("term {got} is over; the log is at term {have}; ask the present master")]
-    StaleTerm {
-        /// The log's term.
-        have: u64,
-        /// The proposal's.
-        got: u64,
-    },
-}
-
-fn check_addresses(addresses: &[String]) -> Result<(), RegistryError> {
-    if addresses.len() > RegionRecord::MAX_ADDRESSES {
-        return Err(RegistryError::TooManyAddresses { count: addresses.len() });
-    }
-    let good = |a: &str| {
-        !a.is_empty()
-            && a.len() <= RegionRecord::MAX_ADDRESS_LEN
-            && a.bytes().all(|b| b.is_ascii_graphic())
-    };
-    match addresses.iter().find(|address| !good(address)) {
-        Some(address) => Err(RegistryError::BadAddress { address: Excerpt::new(address) }),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

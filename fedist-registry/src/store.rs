@@ -8,18 +8,18 @@
 //! - Commits are two-phase, what must not be forgotten is in the last two of them, and all checksums are read at each
 //!   start: damage is reported, never repaired by silently going back to an older state, which would give ids out twice.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, WriteTransaction,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 use thiserror::Error;
 
-use crate::{IdBlock, KeyHash, LogEntry, RegionId};
+use crate::{IdBlock, KeyHash, LogEntry, RegionId, Registry, SnapshotAssembly, SnapshotHeader};
 
 /// A node's file.
 ///
@@ -152,8 +152,8 @@ impl Store {
         self.write_log(entries, false)
     }
 
-    /// Puts another log in place of the one that is held, in one step: for a copy that turned out to be no prefix of the
-    /// federation's.
+    /// Puts another log in place of all that is held, a snapshot included, in one step: for a copy that turned out to be
+    /// no prefix of the federation's.
     ///
     /// # Errors
     /// As [`append_log`](Self::append_log); the old log stays then.
@@ -161,7 +161,70 @@ impl Store {
         self.write_log(entries, true)
     }
 
-    /// All registry entries, in order.
+    /// Keeps a registry's snapshot and lets go of the entries that the registry has let go of, in one step. Writes only
+    /// the buckets that differ from those of the snapshot that was kept before.
+    ///
+    /// The entries after the snapshot, if there are any, were [appended](Self::append_log) before. A registry without a
+    /// snapshot changes nothing.
+    ///
+    /// # Errors
+    /// As any write; all is as it was then.
+    pub fn compact(&self, registry: &Registry) -> Result<(), StoreError> {
+        let Some(snapshot) = registry.snapshot() else {
+            return Ok(());
+        };
+        let header = snapshot.header();
+        let before: BTreeMap<u16, [u8; 32]> = match self.snapshot_header()? {
+            Some(held) if held == header => return Ok(()),
+            Some(held) => held.buckets.iter().map(|it| (it.0, it.1)).collect(),
+            None => BTreeMap::new(),
+        };
+        let bytes = rmp_serde::to_vec(&header).map_err(|error| self.not_encoded(error))?;
+        self.write(|txn| {
+            let mut log = txn.open_table(LOG).map_err(self.redb())?;
+            log.retain_in(..=registry.log_start().index, |_, _| false).map_err(self.redb())?;
+            let mut headers = txn.open_table(HEADERS).map_err(self.redb())?;
+            headers.insert(SNAPSHOT, bytes.as_slice()).map_err(self.redb())?;
+            let mut buckets = txn.open_table(BUCKETS).map_err(self.redb())?;
+            let stays = |number: u16| header.buckets.iter().any(|it| it.0 == number);
+            buckets.retain(|number, _| stays(number)).map_err(self.redb())?;
+            for it in header.buckets.iter().filter(|it| before.get(&it.0) != Some(&it.1)) {
+                let bucket = snapshot.bucket(it.0).unwrap_or_default();
+                buckets.insert(it.0, bucket.as_slice()).map_err(self.redb())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The registry as it was made durable last: the snapshot, if one was kept, and the entries after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where a part cannot be read or does not fit the others, or as any read.
+    pub fn load_registry(&self) -> Result<Registry, StoreError> {
+        let damaged = |error: &dyn std::fmt::Display| {
+            StoreError::damaged(&self.path, &format!("the registry copy: {error}"))
+        };
+        let snapshot = match self.snapshot_header()? {
+            None => None,
+            Some(header) => {
+                let nobody = |_| None;
+                let mut assembly = SnapshotAssembly::new(header, &Registry::new(), None, &nobody)
+                    .map_err(|error| damaged(&error))?;
+                let txn = self.database.begin_read().map_err(self.redb())?;
+                let buckets = txn.open_table(BUCKETS).map_err(self.redb())?;
+                for row in buckets.iter().map_err(self.redb())? {
+                    let (number, bytes) = row.map_err(self.redb())?;
+                    assembly
+                        .take(number.value(), 0, bytes.value(), true)
+                        .map_err(|error| damaged(&error))?;
+                }
+                Some(assembly.finish(&nobody).map_err(|error| damaged(&error))?)
+            }
+        };
+        Registry::from_parts(snapshot, self.load_log()?).map_err(|error| damaged(&error))
+    }
+
+    /// The registry entries that are held, in order: all, or those since an earlier checkpoint.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where an entry cannot be read, or as any read.
@@ -181,7 +244,9 @@ impl Store {
                     &format!("registry entry {}: {error}", index.value()),
                 )
             })?;
-            if entry.index != index.value() || entry.index != log.len() as u64 + 1 {
+            let follows =
+                log.last().is_none_or(|before: &LogEntry| before.index + 1 == entry.index);
+            if entry.index != index.value() || !follows {
                 return Err(StoreError::damaged(
                     &self.path,
                     &format!("registry entry {} is out of place", index.value()),
@@ -196,19 +261,28 @@ impl Store {
         if entries.is_empty() && !replace {
             return Ok(());
         }
+        let compacted = self.snapshot_header()?.map(|header| header.checkpoint.index);
         self.write(|txn| {
             let mut table = txn.open_table(LOG).map_err(self.redb())?;
             if replace {
                 table.retain(|_, _| false).map_err(self.redb())?;
             }
-            let mut held = table.len().map_err(self.redb())?;
+            if replace {
+                txn.open_table(HEADERS)
+                    .map_err(self.redb())?
+                    .retain(|_, _| false)
+                    .map_err(self.redb())?;
+                txn.open_table(BUCKETS)
+                    .map_err(self.redb())?
+                    .retain(|_, _| false)
+                    .map_err(self.redb())?;
+            }
+            let last = table.last().map_err(self.redb())?.map(|(index, _)| index.value());
+            let mut held = last.or(compacted.filter(|_| !replace)).unwrap_or(0);
             for entry in entries {
                 let mismatch =
                     StoreError::LogMismatch { path: self.path.clone(), held, index: entry.index };
-                let bytes = rmp_serde::to_vec(entry).map_err(|error| StoreError::Io {
-                    path: self.path.clone(),
-                    source: io::Error::other(error),
-                })?;
+                let bytes = rmp_serde::to_vec(entry).map_err(|error| self.not_encoded(error))?;
                 if entry.index == 0 || entry.index > held.saturating_add(1) {
                     return Err(mismatch);
                 }
@@ -227,6 +301,25 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    fn snapshot_header(&self) -> Result<Option<SnapshotHeader>, StoreError> {
+        let txn = self.database.begin_read().map_err(self.redb())?;
+        let table = match txn.open_table(HEADERS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(StoreError::redb(&self.path, error)),
+        };
+        let Some(bytes) = table.get(SNAPSHOT).map_err(self.redb())? else {
+            return Ok(None);
+        };
+        rmp_serde::from_slice(bytes.value()).map(Some).map_err(|error| {
+            StoreError::damaged(&self.path, &format!("the registry's snapshot: {error}"))
+        })
+    }
+
+    fn not_encoded(&self, error: rmp_serde::encode::Error) -> StoreError {
+        StoreError::Io { path: self.path.clone(), source: io::Error::other(error) }
     }
 
     /// As [`write`](Self::write), for what must never be forgotten.
@@ -396,6 +489,8 @@ impl StoreError {
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const HASHES: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("hashes");
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("registry log");
+const HEADERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registry headers");
+const BUCKETS: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("registry buckets");
 
 // Names of rows; they are in users' files and never change.
 const REGION: &str = "region";
@@ -403,6 +498,7 @@ const BOOT: &str = "boot";
 const NEXT_ID: &str = "next id";
 const SETTLED: &str = "settled";
 const KEY_HASH: &str = "key hash";
+const SNAPSHOT: &str = "snapshot";
 
 /// Makes a complete, empty store under `path`. The caller holds the lock, so a half-made one is nobody's.
 fn create(path: &Path) -> Result<(), StoreError> {

@@ -4,7 +4,9 @@
 //! `Control` on the control stream, as MessagePack, at most one frame each.
 
 use bytes::Bytes;
-use fedist_registry::{ClockAdvert, FloodMessage, LinkState, LogEntry, RegionRecord, Version};
+use fedist_registry::{
+    ClockAdvert, FloodMessage, LinkState, RegionRecord, RegistryMessage, Version,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::message::{DecodeError, decode, encode};
@@ -15,12 +17,8 @@ pub(super) enum Control {
     Hello(Hello),
     /// Link states and what two neighbours say about them.
     Flood(FloodMessage),
-    /// "My copy of the registry ends here."
-    RegistryHave(Version),
-    /// "Send me what follows."
-    RegistryPull(Version),
-    /// The next entries of the log.
-    RegistryEntries(Vec<LogEntry>),
+    /// About the copies of the registry.
+    Registry(RegistryMessage),
     /// A newcomer asks to be taken in; whoever gets it forwards it to the root.
     Join(RegionRecord),
     /// A joining region holds the registry and has its links.
@@ -60,9 +58,6 @@ impl Control {
         decode(body)
     }
 }
-
-/// Registry entries per control frame. An entry is at most about 3 KiB.
-pub(super) const ENTRIES_PER_FRAME: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -16,8 +16,8 @@ use std::{
 use actix_rt::{Arbiter, System};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
-    IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, Registry, RelayDelay, RouteTable, Store,
-    VolatileBlocks,
+    IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, RegionKey, Registry, RelayDelay,
+    RouteTable, Status, Store, VolatileBlocks,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -25,10 +25,11 @@ use fedist_transport::{
     memory::MemoryPort,
     quic::{QuicConfig, QuicEndpoint},
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
-    Core, CoreRef, Hub, HubConfig, asks::Asks, drain, measure::Measure, mesh::Mesh, services,
+    Core, CoreRef, Hub, HubConfig, asks::Asks, drain, measure::Measure, membership::Membership,
+    mesh::Mesh, services,
 };
 use crate::{
     Node, StartError,
@@ -143,24 +144,29 @@ impl Launch {
     fn set_up(self) -> Result<Running, StartError> {
         let me = self.config.record.id;
         let mut record = self.config.record.clone();
-        let (fabric, store, key_hash) = self.open(me)?;
+        let (fabric, store, key) = self.open(me)?;
         let local_address = fabric.local_address();
         if record.addresses.is_empty() && !self.dial_only {
             record.addresses = vec![local_address.clone()];
         }
-        record.key_hash = key_hash;
+        record.key_hash = key.key_hash();
         let boot = match &store {
             Some(store) => store.next_boot()?,
             None => self.boot,
         };
         let registry = match &store {
-            Some(store) => Registry::from_log(store.load_log()?).map_err(|error| {
-                StartError::Config(format!(
-                    "the registry copy in the data directory is damaged: {error}"
-                ))
-            })?,
+            Some(store) => store.load_registry()?,
             None => Registry::new(),
         };
+        // The parent that was configured may have left since; the registry says who took its place.
+        let gone = |parent| registry.get(parent).is_some_and(|it| it.status == Status::Left);
+        if record.parent.is_some_and(gone)
+            && let Some(held) = registry.get(me).and_then(|held| held.parent)
+            && !gone(held)
+        {
+            tracing::info!(parent = %held, "the configured parent has left; the registry's is kept");
+            record.parent = Some(held);
+        }
         let ids = match &store {
             Some(store) => IdAllocator::new(Box::new(Arc::clone(store))),
             None => IdAllocator::new(Box::new(VolatileBlocks::new())),
@@ -190,6 +196,7 @@ impl Launch {
                 registry: registry.clone(),
                 routes: RouteTable::empty(me),
             }),
+            registry_index: watch::Sender::new(registry.version().index),
             dead_letters: DeadLetters::new(),
             ties: Ties::default(),
             names: Names::new(
@@ -242,7 +249,7 @@ impl Launch {
                 flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
                 measure: Measure::new(me, boot, fabric.clock().base_us()),
-                membership: Default::default(),
+                membership: Membership::new(me, key),
                 links: HashMap::new(),
                 greeting: HashMap::new(),
                 next_serial: 0,
@@ -294,7 +301,7 @@ impl Launch {
     fn open(
         &self,
         me: fedist_registry::RegionId,
-    ) -> Result<(Fabric, Option<Arc<Store>>, fedist_registry::KeyHash), StartError> {
+    ) -> Result<(Fabric, Option<Arc<Store>>, RegionKey), StartError> {
         let store = match &self.data_dir {
             Some(dir) => {
                 fedist_transport::identity::prepare_directory(dir)?;
@@ -302,13 +309,17 @@ impl Launch {
             }
             None => None,
         };
-        let (fabric, key_hash) = match (&self.memory, &self.data_dir) {
-            (Some(port), _) => (Fabric::Memory(port.clone()), port.key_hash()),
+        let (fabric, key) = match (&self.memory, &self.data_dir) {
+            (Some(port), _) => {
+                let key =
+                    port.signing_key().map_err(|error| StartError::Config(error.to_string()))?;
+                (Fabric::Memory(port.clone()), key)
+            }
             (None, Some(dir)) => {
                 let ca = self.authority(dir)?;
                 let identity = Identity::load_or_issue(dir, me, ca.as_ref())?;
                 let endpoint = QuicEndpoint::bind(self.listen, &identity, self.quic.clone())?;
-                (Fabric::Quic(endpoint), identity.key_hash())
+                (Fabric::Quic(endpoint), identity.signing_key()?)
             }
             (None, None) => {
                 return Err(StartError::Config(
@@ -317,9 +328,9 @@ impl Launch {
             }
         };
         if let Some(store) = &store {
-            store.bind_region(me, key_hash)?;
+            store.bind_region(me, key.key_hash())?;
         }
-        Ok((fabric, store, key_hash))
+        Ok((fabric, store, key))
     }
 
     /// The CA, where it is at hand. A root without one makes it: the start of a federation.
@@ -395,6 +406,7 @@ async fn shut_down(node: &Node, core: &CoreRef, fabric: &Rc<Fabric>) {
         }
     }
     core.borrow_mut().send_goodbyes();
+    node.inner().registry_index.send_modify(|_| ());
     tokio::time::sleep(LINGER).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), fabric.close()).await;
 }

@@ -270,7 +270,7 @@ impl Core {
         self.link_changed(true);
         self.tell_draining(peer, serial);
         self.tell_clock(peer, serial);
-        self.sync_registry(peer, serial, &hello.registry);
+        self.sync_registry(peer, hello.registry);
         self.push_membership(peer, serial);
     }
 

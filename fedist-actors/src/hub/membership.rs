@@ -1,24 +1,20 @@
-//! Who belongs to the federation: joining, and keeping the copies of the registry alike.
+//! Who belongs to the federation: joining, and acting on what the registry says.
 //!
-//! The root is the one writer. A newcomer says `Join` on its first link; the hub there fills in
-//! the key that TLS proved and forwards the change to the root's registrar (`root.2`). The new
-//! entry floods along the links; when the newcomer sees itself in its copy it says `Activate`,
-//! which goes the same way, and when it sees itself *live* it may send across regions.
-//! Whoever is behind pulls from a neighbour that is ahead.
+//! The master, the root by default, is the one writer. A newcomer says `Join` on its first link; the hub there fills in the
+//! key that TLS proved and forwards the change to the master's registrar (`master.2`). The new entry spreads to all copies
+//! (`replicas.rs`); when the newcomer sees itself in its copy it says `Activate`, which goes the same way, and when it sees
+//! itself *live* it may send across regions.
 
 use std::collections::HashSet;
 
 use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{
-    ApplyError, Change, LogEntry, Micros, Pull, RegionId, RegionPid, RegionRecord, RegistryError,
-    RouteNews, Status, Version, service,
+    Change, Micros, RegionId, RegionKey, RegionPid, RegionRecord, RegistryError, Replication,
+    ReplicationConfig, RouteNews, Status, service,
 };
 use fedist_transport::link::LinkError;
 
-use super::{
-    Core, CoreRef,
-    control::{Control, ENTRIES_PER_FRAME},
-};
+use super::{Core, CoreRef, control::Control};
 use crate::{Context, Message, Origin, PidSend, StartError, outbound::Outbound};
 
 /// Asks the registry's master for a change, on behalf of the region that it is about.
@@ -56,10 +52,7 @@ impl Handler<Propose> for Registrar {
     fn handle(&mut self, message: Propose, _: &mut Context<Self>) -> Self::Result {
         let mut core = self.core.borrow_mut();
         let from = message.origin.region().unwrap_or(core.region());
-        let about = message.change.region();
-        // A hub may vouch for a newcomer, whose key it has seen; other changes a region makes for itself.
-        let vouched = matches!(message.change, Change::Join(_) | Change::Live(_));
-        let answer = if vouched || about == Some(from) {
+        let answer = if core.may_propose(from, &message.change) {
             core.propose(message.change)
         } else {
             core.count("proposals_refused");
@@ -73,13 +66,33 @@ impl Handler<Propose> for Registrar {
 }
 
 /// What joining keeps.
-#[derive(Default)]
 pub(super) struct Membership {
+    /// What this region signs entries with, where it is the master.
+    key: RegionKey,
+    pub(super) replication: Replication,
     /// What the last attempt to join said.
-    last_answer: String,
+    pub(super) last_answer: String,
+    /// The tombstones in the copy.
+    pub(super) left: HashSet<RegionId>,
+    /// Whether this region leaves for good, and so does not ask to be taken in again.
+    pub(super) leaving: bool,
     last_request: Micros,
     /// Neighbours whose change is on its way to the root: one at a time for each.
     forwarding: HashSet<RegionId>,
+}
+
+impl Membership {
+    pub(super) fn new(me: RegionId, key: RegionKey) -> Self {
+        Self {
+            key,
+            replication: Replication::new(me, ReplicationConfig::default()),
+            last_answer: String::new(),
+            left: HashSet::new(),
+            leaving: false,
+            last_request: Micros::ZERO,
+            forwarding: HashSet::new(),
+        }
+    }
 }
 
 impl Core {
@@ -87,20 +100,49 @@ impl Core {
         self.config.record.parent.is_none()
     }
 
+    /// Whether this region writes the registry: the term's master, and the root of a federation that nobody founded yet.
+    pub(super) fn is_master(&self) -> bool {
+        match self.registry.master() {
+            Some(master) => master == self.region(),
+            None => self.is_root(),
+        }
+    }
+
+    /// Whether a region may ask for a change.
+    fn may_propose(&self, from: RegionId, change: &Change) -> bool {
+        match change {
+            // A hub may vouch for a newcomer, whose key it has seen.
+            Change::Join(_) | Change::Live(_) => true,
+            // Who serves the ids gives them away.
+            Change::Split { from: of, first, .. } => {
+                self.registry.serving_local(*of, *first) == from
+            }
+            other => from == self.region() || other.region() == Some(from),
+        }
+    }
+
     /// Makes a change as the master: appended, durable, shown to all.
     pub(super) fn propose(&mut self, change: Change) -> Result<u64, ProposeError> {
-        if !self.is_root() {
+        if !self.is_master() {
             return Err(ProposeError::NotMaster(self.region()));
         }
         let before = self.registry.clone();
-        match self.registry.propose(TERM, change) {
+        let me = self.region();
+        let term = self.registry.term().max(1);
+        match self.registry.propose_signed(term, change, me, &self.membership.key) {
             Ok(entry) => {
-                if let Err(error) = self.persist(std::slice::from_ref(&entry)) {
-                    self.registry = before;
-                    return Err(ProposeError::Storage(error));
+                let mut entries = vec![entry];
+                if self.registry.checkpoint_due(self.config.checkpoint_every) {
+                    let checkpoint = self.registry.checkpoint();
+                    let key = &self.membership.key;
+                    entries.extend(self.registry.propose_signed(term, checkpoint, me, key).ok());
                 }
-                let index = entry.index;
-                self.registry_grew(vec![entry], None);
+                self.keep_entries(&entries, false).map_err(|error| {
+                    self.registry = before;
+                    ProposeError::Storage(error)
+                })?;
+                let index = self.registry.version().index;
+                self.registry_grew(&entries, None);
                 Ok(index)
             }
             Err(RegistryError::NoChange { .. }) => Ok(self.registry.version().index),
@@ -108,25 +150,8 @@ impl Core {
         }
     }
 
-    fn persist(&mut self, entries: &[LogEntry]) -> Result<(), String> {
-        let Some(store) = &self.store else {
-            return Ok(());
-        };
-        store.append_log(entries).map_err(|error| {
-            tracing::error!(%error, "the registry could not be saved");
-            self.counters
-                .entry("registry_save_failed")
-                .and_modify(|count| *count += 1)
-                .or_insert(1);
-            error.to_string()
-        })
-    }
-
-    /// New entries are in the copy: pass them on and act on them.
-    fn registry_grew(&mut self, entries: Vec<LogEntry>, from: Option<RegionId>) {
-        for chunk in entries.chunks(ENTRIES_PER_FRAME) {
-            self.broadcast(&Control::RegistryEntries(chunk.to_vec()), from);
-        }
+    /// The copy has changed: act on it.
+    pub(super) fn registry_changed(&mut self) {
         // A number may have been given to another key than the one at the other end of a link.
         let strangers: Vec<(RegionId, u64)> = self
             .links
@@ -148,6 +173,7 @@ impl Core {
         if self.registry.is_live(self.region()) && !self.is_live() {
             self.become_live();
         }
+        self.end_sessions_of_left_regions();
         self.forget_left_regions();
         self.update_own_state();
         self.flood_registry_changed();
@@ -180,7 +206,9 @@ impl Core {
 
     /// Whether this region is still to be taken in, or its record is to be brought up to date.
     pub(super) fn wants_join(&self) -> bool {
-        !self.is_root() && (self.self_status() != Some(Status::Live) || self.record_differs())
+        !self.is_root()
+            && !self.membership.leaving
+            && (self.self_status() != Some(Status::Live) || self.record_differs())
     }
 
     fn record_differs(&self) -> bool {
@@ -197,6 +225,7 @@ impl Core {
         if self.wants_join() && now.saturating_sub(self.membership.last_request) >= JOIN_RETRY {
             self.request_membership();
         }
+        self.tick_replication(now);
     }
 
     /// Says `Join` or `Activate`, whichever is next, on every link.
@@ -253,9 +282,7 @@ impl Core {
                 self.close_link(peer, serial, "protocol: hello comes first");
             }
             Control::Flood(message) => self.handle_flood(peer, message),
-            Control::RegistryHave(version) => self.sync_registry(peer, serial, &version),
-            Control::RegistryPull(version) => self.answer_pull(peer, serial, version),
-            Control::RegistryEntries(entries) => self.take_entries(peer, serial, entries),
+            Control::Registry(message) => self.handle_registry(peer, message),
             Control::Join(record) => self.handle_join(peer, serial, record),
             Control::Activate => self.forward_change(peer, serial, Change::Live(peer)),
             Control::JoinRefused { reason, permanent } => self.join_refused(reason, permanent),
@@ -283,13 +310,12 @@ impl Core {
     }
 
     fn forward_change(&mut self, peer: RegionId, serial: u64, change: Change) {
-        if self.is_root() {
+        if self.is_master() {
             let answer = self.propose(change);
             self.change_answered(peer, serial, answer);
             return;
         }
-        let root = self.registry.hierarchy().root();
-        let (Some(root), true) = (root, self.is_live()) else {
+        let (Some(master), true) = (self.registry.master(), self.is_live()) else {
             self.send_control(
                 peer,
                 serial,
@@ -306,13 +332,15 @@ impl Core {
         }
         let node = self.node.clone();
         actix_rt::spawn(async move {
-            let registrar = RegionPid::new(root, service::REGISTRAR);
+            let registrar = RegionPid::new(master, service::REGISTRAR);
             let answer =
                 match registrar.send(&node, Propose { change, origin: Origin::here() }).await {
                     Ok(answer) => answer.map(drop).map_err(|error| {
                         (error.to_string(), matches!(error, ProposeError::Refused(_)))
                     }),
-                    Err(error) => Err((format!("the root could not be asked: {error}"), false)),
+                    Err(error) => {
+                        Err((format!("the registry's master could not be asked: {error}"), false))
+                    }
                 };
             node.queue(Outbound::Run(Box::new(move |core| {
                 core.membership.forwarding.remove(&peer);
@@ -345,70 +373,6 @@ impl Core {
         }
     }
 
-    // ---- copies of the log -------------------------------------------------------------------
-
-    /// Compares versions with a neighbour and pulls what it has more.
-    pub(super) fn sync_registry(&mut self, peer: RegionId, serial: u64, theirs: &Version) {
-        let ours = self.registry.version();
-        if theirs.index > ours.index {
-            self.send_control(peer, serial, &Control::RegistryPull(ours));
-        } else if theirs.index < ours.index {
-            self.send_control(peer, serial, &Control::RegistryHave(ours));
-        } else if theirs.hash != ours.hash {
-            self.registry_diverged(peer);
-        }
-    }
-
-    fn answer_pull(&mut self, peer: RegionId, serial: u64, theirs: Version) {
-        let entries = match self.registry.missing_for(theirs) {
-            Pull::UpToDate => return,
-            Pull::Entries(entries) => entries[..entries.len().min(ENTRIES_PER_FRAME)].to_vec(),
-            Pull::Diverged => return self.registry_diverged(peer),
-        };
-        self.send_control(peer, serial, &Control::RegistryEntries(entries));
-        let ours = self.registry.version();
-        self.send_control(peer, serial, &Control::RegistryHave(ours));
-    }
-
-    fn take_entries(&mut self, peer: RegionId, serial: u64, entries: Vec<LogEntry>) {
-        let mut news = Vec::new();
-        let before = self.registry.clone();
-        for entry in entries {
-            let held = self.registry.version().index;
-            match self.registry.apply(entry.clone()) {
-                Ok(()) if self.registry.version().index > held => news.push(entry),
-                Ok(()) => {}
-                Err(ApplyError::Gap { .. }) => {
-                    let ours = self.registry.version();
-                    self.send_control(peer, serial, &Control::RegistryPull(ours));
-                    break;
-                }
-                Err(error) => {
-                    tracing::error!(%peer, %error, "registry entries refused");
-                    self.registry_diverged(peer);
-                    break;
-                }
-            }
-        }
-        if news.is_empty() {
-            return;
-        }
-        if self.persist(&news).is_err() {
-            // Not on disk, so not held: it is pulled again when there is room.
-            self.registry = before;
-            return;
-        }
-        self.registry_grew(news, Some(peer));
-    }
-
-    fn registry_diverged(&mut self, peer: RegionId) {
-        self.count("registry_diverged");
-        tracing::error!(%peer, "its registry is not the same log as ours; one of the two belongs to another federation or to a restored disk");
-        self.membership.last_answer = format!(
-            "the registry of region {peer} is another log than the copy in this data directory"
-        );
-    }
-
     /// Makes the root's own record, or brings it up to date.
     pub(super) fn found_federation(&mut self) -> Result<(), StartError> {
         let record = self.config.record.clone();
@@ -426,6 +390,4 @@ impl Core {
 
 /// How the close of a link begins that refuses a number to its key.
 pub(super) const ID_CONFLICT: &str = "IdConflict";
-/// The term of a single root. Candidates and elections come with their own terms.
-const TERM: u64 = 1;
 const JOIN_RETRY: Micros = Micros::from_millis(1_000);

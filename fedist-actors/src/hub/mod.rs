@@ -7,6 +7,7 @@
 //! without touching a mailbox. A borrow of the core never lasts across an `await`.
 
 mod asks;
+mod changes;
 mod control;
 mod deliver;
 mod drain;
@@ -20,6 +21,7 @@ mod membership;
 mod mesh;
 mod outgoing;
 mod relay;
+mod replicas;
 mod report;
 mod routing;
 mod services;
@@ -48,6 +50,7 @@ use fedist_transport::{
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use changes::ChangeError;
 pub(crate) use launch::Launch;
 pub(crate) use trace::TraceAnswer;
 
@@ -76,6 +79,8 @@ pub(crate) struct HubConfig {
     pub(crate) session: SessionConfig,
     pub(crate) join_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    /// Entries between two checkpoints of the registry that this region writes as the master.
+    pub(crate) checkpoint_every: u64,
 }
 
 pub(crate) struct Core {
@@ -241,6 +246,11 @@ impl Core {
             .inner()
             .view
             .store(Arc::new(View { registry: self.registry.clone(), routes: self.routes.clone() }));
+        let index = self.registry.version().index;
+        self.node
+            .inner()
+            .registry_index
+            .send_if_modified(|shown| std::mem::replace(shown, index) != index);
         let me = self.region();
         let ids: Vec<RegionId> = self.registry.regions().map(|record| record.id).collect();
         for id in ids.into_iter().filter(|id| *id != me) {

@@ -20,6 +20,9 @@ const LINK_HIGH: usize = 1 << 20;
 impl Core {
     /// Takes one item of the node's outbound queue.
     pub(super) fn handle_outbound(&mut self, item: Outbound) {
+        let Some(item) = self.unless_left(item) else {
+            return;
+        };
         let item = match item {
             Outbound::Run(work) => return work(self),
             Outbound::Ask { region, header, body, reply } => {

@@ -10,6 +10,7 @@ mod measure;
 mod membership;
 mod mesh;
 mod monitors;
+mod registry;
 mod routes;
 mod support;
 mod tasks;

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::{Change, ID_BLOCK_LEN, IdAllocator, RegionRecord, Registry, Status};
+use crate::{Change, ID_BLOCK_LEN, IdAllocator, RegionKey, RegionRecord, Registry, Status};
 
 fn region(id: u16) -> RegionId {
     RegionId::new(id).unwrap()
@@ -10,19 +10,21 @@ fn region(id: u16) -> RegionId {
 
 fn log_of(ids: std::ops::RangeInclusive<u16>) -> Vec<LogEntry> {
     let mut registry = Registry::new();
+    let root = region(*ids.start());
+    let key = RegionKey::from_seed(&[1; 32]).unwrap();
     for id in ids {
         let record = RegionRecord {
             id: region(id),
             name: format!("r{id}").parse().unwrap(),
             parent: registry.hierarchy().root(),
             addresses: vec![],
-            key_hash: KeyHash([id as u8; 32]),
+            key_hash: key.key_hash(),
             status: Status::Joining,
             coordinates: None,
         };
-        registry.propose(1, Change::Join(record)).unwrap();
+        registry.propose_signed(1, Change::Join(record), root, &key).unwrap();
     }
-    registry.log().to_vec()
+    registry.log().iter().map(|entry| LogEntry::clone(entry)).collect()
 }
 
 #[test]
@@ -277,6 +279,121 @@ fn a_log_is_replaced_as_a_whole_or_not_at_all() {
     assert_eq!(store.load_log().unwrap(), other);
     store.replace_log(&[]).unwrap();
     assert!(store.load_log().unwrap().is_empty());
+}
+
+/// A registry of `count` regions whose master writes a checkpoint every `every` entries, saved as it grows.
+fn saved(store: &Store, count: u16, every: u64) -> Registry {
+    let mut registry = Registry::new();
+    let key = RegionKey::from_seed(&[1; 32]).unwrap();
+    let root = region(1);
+    let mut write = |change: Change| {
+        let entry = registry.propose_signed(1, change, root, &key).unwrap();
+        store.append_log(&[entry]).unwrap();
+        if registry.checkpoint_due(every) {
+            let checkpoint = registry.checkpoint();
+            let entry = registry.propose_signed(1, checkpoint, root, &key).unwrap();
+            store.append_log(&[entry]).unwrap();
+            store.compact(&registry).unwrap();
+        }
+    };
+    for id in 1..=count {
+        write(Change::Join(RegionRecord {
+            id: region(id),
+            name: format!("r{id}").parse().unwrap(),
+            parent: (id > 1).then_some(root),
+            addresses: vec![],
+            key_hash: key.key_hash(),
+            status: Status::Joining,
+            coordinates: None,
+        }));
+    }
+    registry
+}
+
+#[test]
+fn a_compacted_registry_comes_back_whole_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let store = Store::open(&path).unwrap();
+    assert!(store.load_registry().unwrap().is_empty());
+    let registry = saved(&store, 200, 7);
+    assert!(store.load_log().unwrap().len() < 16, "older entries are let go");
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    let mut back = store.load_registry().unwrap();
+    assert_eq!(back.version(), registry.version());
+    assert_eq!(back.state_hash(), registry.state_hash());
+    let key = RegionKey::from_seed(&[1; 32]).unwrap();
+    for _ in 0..3 {
+        // With and without entries after the snapshot.
+        let entry = back.propose_signed(1, back.checkpoint(), region(1), &key).unwrap();
+        store.append_log(&[entry]).unwrap();
+        store.compact(&back).unwrap();
+        assert_eq!(store.load_registry().unwrap().version(), back.version());
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_installed_takes_the_place_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = Store::open(&dir.path().join("theirs.redb")).unwrap();
+    let registry = saved(&theirs, 105, 10);
+    let ours = Store::open(&dir.path().join("ours.redb")).unwrap();
+    let mut behind = saved(&ours, 4, 100);
+    behind.install(crate::Snapshot::clone(registry.snapshot().unwrap())).unwrap();
+    ours.compact(&behind).unwrap();
+    assert!(ours.load_log().unwrap().is_empty());
+    assert_eq!(ours.load_registry().unwrap().version(), behind.version());
+    let rest: Vec<LogEntry> = registry
+        .entries_after(behind.version().index, 100)
+        .iter()
+        .map(|entry| LogEntry::clone(entry))
+        .collect();
+    assert!(!rest.is_empty(), "the snapshot is not the end of the log");
+    ours.append_log(&rest).unwrap();
+    assert_eq!(ours.load_registry().unwrap().version(), registry.version());
+}
+
+#[test]
+fn a_copy_taken_at_any_moment_of_compacting_holds_a_prefix_with_all_that_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let store = Store::open(&path).unwrap();
+    let mut registry = Registry::new();
+    let key = RegionKey::from_seed(&[1; 32]).unwrap();
+    for id in 1..=12_u16 {
+        let record = RegionRecord {
+            id: region(id * 60),
+            name: format!("r{id}").parse().unwrap(),
+            parent: registry.hierarchy().root(),
+            addresses: vec![],
+            key_hash: key.key_hash(),
+            status: Status::Joining,
+            coordinates: None,
+        };
+        let root = registry.hierarchy().root().unwrap_or(region(60));
+        for change in [Change::Join(record), registry.checkpoint()] {
+            // The second is of the state before the first, so take it anew.
+            let change = match change {
+                Change::Checkpoint { .. } => registry.checkpoint(),
+                other => other,
+            };
+            let entry = registry.propose_signed(1, change, root, &key).unwrap();
+            store.append_log(&[entry]).unwrap();
+            check_copy(dir.path(), &path, &registry);
+            store.compact(&registry).unwrap();
+            check_copy(dir.path(), &path, &registry);
+        }
+    }
+}
+
+/// What a SIGKILL would leave now is a store with this registry.
+fn check_copy(dir: &Path, path: &Path, registry: &Registry) {
+    let copy = dir.join("copy.redb");
+    std::fs::copy(path, &copy).unwrap();
+    let back = Store::open(&copy).unwrap().load_registry().unwrap();
+    assert_eq!(back.version(), registry.version());
+    assert_eq!(back.state_hash(), registry.state_hash());
 }
 
 #[test]

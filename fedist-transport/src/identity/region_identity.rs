@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fedist_registry::{KeyHash, RegionId};
+use fedist_registry::{KeyHash, RegionId, RegionKey};
 use rcgen::{KeyPair, PKCS_ED25519};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -134,6 +134,15 @@ impl Identity {
     /// SHA-256 of the region's public key: what the registry holds for its number.
     pub fn key_hash(&self) -> KeyHash {
         self.0.key_hash
+    }
+
+    /// The region's key, for signing what it writes into the registry.
+    ///
+    /// # Errors
+    /// [`IdentityError::Crypto`] where it is no Ed25519 key.
+    pub fn signing_key(&self) -> Result<RegionKey, IdentityError> {
+        RegionKey::from_pkcs8(self.0.key_der.secret_pkcs8_der())
+            .map_err(|error| IdentityError::Crypto { detail: error.to_string() })
     }
 
     /// The federation that the certificate leads to.

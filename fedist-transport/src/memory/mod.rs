@@ -13,7 +13,7 @@ mod pipe;
 mod port;
 
 pub use net::{MemoryNet, MemoryStats};
-pub use port::{MemoryPort, memory_key_hash};
+pub use port::{MemoryPort, memory_key, memory_key_hash};
 
 pub(crate) use port::{MemoryReader, MemoryWriter};
 

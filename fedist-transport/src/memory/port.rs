@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use fedist_registry::{KeyHash, RegionId};
+use fedist_registry::{BadKey, KeyHash, RegionId, RegionKey};
 use futures_util::future::join3;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, mpsc};
@@ -117,6 +117,14 @@ impl MemoryPort {
         memory_key_hash(self.0.region)
     }
 
+    /// The key that this port's region signs with; see [`memory_key`].
+    ///
+    /// # Errors
+    /// As [`memory_key`].
+    pub fn signing_key(&self) -> Result<RegionKey, BadKey> {
+        memory_key(self.0.region)
+    }
+
     /// Ends all links of this port and accepts no more callers.
     pub async fn close(&self) {
         self.0.net.stop_listening(self.0.region, self.0.listener);
@@ -190,9 +198,17 @@ impl Drop for Inner {
     }
 }
 
-/// The key hash of a region in the memory fabric, where there are no keys: SHA-256 of its address.
+/// The key of a region in the memory fabric, which everybody knows: SHA-256 of its address is the seed.
+///
+/// # Errors
+/// None today; see [`RegionKey::from_seed`].
+pub fn memory_key(region: RegionId) -> Result<RegionKey, BadKey> {
+    RegionKey::from_seed(&Sha256::digest(format!("{SCHEME}{region}")).into())
+}
+
+/// The key hash of a region in the memory fabric: that of its [`memory_key`].
 pub fn memory_key_hash(region: RegionId) -> KeyHash {
-    KeyHash(Sha256::digest(format!("{SCHEME}{region}")).into())
+    memory_key(region).map_or(KeyHash([0; 32]), |key| key.key_hash())
 }
 
 /// One end of a memory link as the link above it sees it.

@@ -56,6 +56,8 @@ pub enum EndReason {
         /// How long it was silent.
         silent_for: Micros,
     },
+    /// The peer's region has left the federation.
+    PeerLeft,
     /// One of the two sides closed the session.
     Goodbye,
     /// The peer's node has started again.

@@ -116,6 +116,14 @@ impl Session {
         }
     }
 
+    /// The peer's region has left for good: ends the conversation, if there is one. Should the region come back, the next
+    /// `push` opens a new one.
+    pub fn handle_peer_left(&mut self) {
+        if self.opened || !self.all_acked() {
+            self.end(EndReason::PeerLeft);
+        }
+    }
+
     fn open(&mut self, now: Micros, epoch: u64) {
         self.epochs.adopt(epoch);
         self.opened = true;
