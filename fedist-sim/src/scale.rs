@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fedist_registry::{Change, Micros, RegionId};
+use fedist_registry::{Change, LogEntry, Micros, RegionId, RegionKey};
 use serde::Serialize;
 
 use crate::outage::Spread;
@@ -133,9 +133,13 @@ pub fn simulate(config: &ScaleConfig, machine: &mut Machine<'_>) -> ScaleReport 
     let mut registry = wiring.registry();
     let registry_bytes =
         before.zip((machine.resident)()).map(|(before, after)| after.saturating_sub(before));
-    let registry_entries = registry.log().len();
-    let entry_bytes = registry.log().last().map_or(0, packed_len);
-    let log_bytes: usize = registry.log().iter().step_by(64).map(packed_len).sum::<usize>() * 64;
+    let registry_entries = registry.version().index as usize;
+    let entry_bytes = signed_len(&registry);
+    let log_bytes: usize = registry.snapshot().map_or(0, |snapshot| {
+        let header = snapshot.header();
+        let buckets = header.buckets.iter().filter_map(|it| snapshot.bucket(it.0));
+        packed_len(&header) + buckets.map(|bucket| bucket.len()).sum::<usize>()
+    });
     let registry_change_us = change_time(&mut registry, machine);
     drop(registry);
 
@@ -235,6 +239,16 @@ fn change_time(registry: &mut fedist_registry::Registry, machine: &mut Machine<'
         let _ = registry.propose(1, change);
     }
     (machine.clock)().saturating_sub(start).0 as f64 / CHANGES as f64
+}
+
+/// An entry as it travels, with the master's signature.
+fn signed_len(registry: &fedist_registry::Registry) -> usize {
+    let (Some(last), Ok(key)) = (registry.log().last(), RegionKey::from_seed(&[7; 32])) else {
+        return 0;
+    };
+    let mut entry = LogEntry::clone(last);
+    entry.sign(RegionId::MIN, &key);
+    packed_len(&entry)
 }
 
 fn packed_len<T: Serialize>(value: &T) -> usize {

@@ -147,8 +147,12 @@ impl Wiring {
             for change in self.join(region as usize) {
                 // Only a federation of more regions than there are numbers has one that is refused.
                 let _ = registry.propose(1, change);
+                if registry.checkpoint_due(1024) {
+                    let _ = registry.propose(1, registry.checkpoint());
+                }
             }
         }
+        let _ = registry.propose(1, registry.checkpoint());
         registry
     }
 
