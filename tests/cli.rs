@@ -242,6 +242,54 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
 }
 
 #[test]
+fn regions_move_split_and_leave_at_run_time() {
+    let dir = scratch();
+    let root = Node::start(&dir, "root", &["--region", "1", "--name", "root"]);
+    let ca = dir.path().join("root");
+    let below = |name: &'static str, number: &str| {
+        let args = ["--region", number, "--name", name, "--parent", "1", "--join", &root.address];
+        Node::start(&dir, name, &[&args[..], &["--ca-dir", text(&ca)]].concat())
+    };
+    let (near, far) = (below("near", "2"), below("far", "3"));
+
+    let moved = far.ask(&["region", "set", "--parent", "near", "--address", "far.example:1"]);
+    let index = moved["registry_index"].as_u64().unwrap();
+    let region_3 = |node: &Node| {
+        let regions = node.ask(&["regions"]);
+        assert!(regions["registry_index"].is_u64(), "{regions}");
+        array(&regions["regions"]).iter().find(|region| region["id"] == 3).unwrap().clone()
+    };
+    let at_root = || region_3(&root)["addresses"][0] == "far.example:1";
+    wait_for("the root knows", at_root);
+    assert!(index <= root.ask(&["regions"])["registry_index"].as_u64().unwrap());
+    assert_eq!(region_3(&far)["parent"], 2, "its own copy has it when the command ends");
+
+    let split = far.command(&["region", "split", "1000..=1999", "--to", "near"]);
+    assert_eq!(split.code, 0, "{split:?}");
+    assert!(
+        split.stdout.starts_with("region 3 far has handed ids 1000 to 1999 of region 3 far over"),
+        "{split:?}"
+    );
+    for (args, code, says) in [
+        (&["region", "set"][..], 2, "required"),
+        (&["region", "split", "9..=1", "--to", "near"], 2, "range (9..=1) is empty"),
+        (&["region", "split", "300..=400", "--to", "7"], 1, "unknown region (7"),
+        (&["region", "set", "--parent", "far"], 1, "region 3 cannot be the parent of region 2"),
+        (&["leave"], 1, "region 2 is the parent of region 3; a region leaves after its children"),
+    ] {
+        let refused = near.command(args);
+        assert_eq!(refused.code, code, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains(says), "{args:?}: {refused:?}");
+    }
+
+    let left = far.command(&["leave"]);
+    assert_eq!((left.code, left.stdout.as_str()), (0, "region 3 far has left its federation\n"));
+    assert_eq!(far.ended().code, 0);
+    wait_for("a tombstone", || region_3(&root)["status"] == "left");
+    assert_eq!(root.command(&["ping", "3", "--count", "1"]).code, 6, "unknown from now on");
+}
+
+#[test]
 fn a_node_comes_back_on_its_data_directory_and_its_file_of_a_crash_misleads_nobody() {
     let dir = scratch();
     let mut root = Node::start(&dir, "root", &["--region", "1"]);

@@ -1,7 +1,7 @@
 //! The command line: what there is to say, and who answers it.
 //!
-//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping`, `trace`, `tree`,
-//! `dead-letters` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
+//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping`, `trace`, `tree`, `dead-letters`,
+//! `region`, `leave`, `drain` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
 //! through [`exit`], which gives it its text and its exit code.
 
 mod admin;
@@ -14,6 +14,7 @@ mod exit;
 mod links;
 mod node;
 mod ping;
+mod region;
 mod regions;
 mod routes;
 mod stop;
@@ -57,6 +58,10 @@ enum Command {
     Tree(tree::TreeArgs),
     /// List the messages that reached nobody, as far as a running node remembers them.
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Change the place of a running node's region in its federation.
+    Region(region::RegionArgs),
+    /// Have a running node's region leave its federation for good, and end the node.
+    Leave(AdminArgs),
     /// Stop a running node and wait until it has ended.
     Stop(stop::StopArgs),
     /// Move the routes of all others away from a running node, which goes on serving its own region.
@@ -97,6 +102,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Tree(args) => tree::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
+        Command::Region(args) => region::run(&args),
+        Command::Leave(args) => region::leave(&args),
         Command::Stop(args) => stop::run(&args),
         Command::Drain(args) => drain::run(&args),
         Command::Cert(args) => cert::run(&args),

@@ -187,6 +187,8 @@ async fn end_of(node: &Node) {
     while node.status().await.is_some() {
         tokio::time::sleep(CHECK).await;
     }
+    // A region that leaves stops its node first and says so next.
+    tokio::time::sleep(LAST_WORD).await;
 }
 
 /// The first Ctrl-C, SIGTERM or SIGHUP stops the node, a second one the process at once.
@@ -223,3 +225,4 @@ fn log() -> Result<(), Failure> {
 }
 
 const CHECK: Duration = Duration::from_secs(5);
+const LAST_WORD: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use std::{
 
 use fedist::{NodeStatus, RegionId, Trace, registry::RouteExplanation};
 
-use super::{AdminFile, Answer, Ask, Letters, PingOf, Request, Token, Trees};
+use super::{AdminFile, Answer, Ask, ChangeOf, Letters, PingOf, Request, Token, Trees};
 use crate::cli::exit::{Exit, Failure};
 
 /// A conversation with the node that runs on a data directory.
@@ -123,14 +123,35 @@ impl Client {
         }
     }
 
+    /// Changes the region's place in the federation; the registry's entry with the change.
+    pub(crate) fn change(&mut self, change: ChangeOf) -> Result<u64, Failure> {
+        match self.ask(Ask::Change(change), CHANGE)? {
+            Answer::Changed { index } => Ok(index),
+            Answer::NotChanged { reason, exit } => Err(Failure::new(exit, reason)),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
+    /// Has the region leave its federation, and waits until the node's process has gone.
+    pub(crate) fn leave(mut self) -> Result<(), Failure> {
+        match self.ask(Ask::Change(ChangeOf::Leave), CHANGE)? {
+            Answer::Stopping => self.ended(STOP),
+            Answer::NotChanged { reason, exit } => Err(Failure::new(exit, reason)),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
     /// Ends the node and waits until its process has gone.
     pub(crate) fn stop(mut self, drain_timeout_ms: Option<u32>) -> Result<(), Failure> {
         let drain = Duration::from_millis(u64::from(drain_timeout_ms.unwrap_or(0)));
-        let patience = STOP.saturating_add(drain);
         match self.ask(Ask::Stop { drain_timeout_ms }, ANSWER)? {
-            Answer::Stopping => {}
-            _ => return Err(absent(&self.data_dir)),
+            Answer::Stopping => self.ended(STOP.saturating_add(drain)),
+            _ => Err(absent(&self.data_dir)),
         }
+    }
+
+    /// Waits for the end of the node's process.
+    fn ended(mut self, patience: Duration) -> Result<(), Failure> {
         let _ = self.stream.get_ref().set_read_timeout(Some(patience));
         let mut rest = [0_u8; 64];
         match self.stream.read(&mut rest) {
@@ -214,6 +235,8 @@ fn timed_out(error: &io::Error) -> bool {
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(15);
+/// A change waits for the master and until it is here; a leave also for what is under way.
+const CHANGE: Duration = Duration::from_secs(30);
 
 /// 65,534 regions with their routes stay below this.
 const MAX_ANSWER: u64 = 256 * 1024 * 1024;

@@ -21,6 +21,9 @@
 //! <- {"dead_letters":{…}}
 //! -> {"token":"6f…","ask":{"drain":{"timeout_ms":5000}}}
 //! <- {"drained":{"done":true}}
+//! -> {"token":"6f…","ask":{"change":{"parent":2}}}
+//! <- {"changed":{"index":17}}                             or {"not_changed":{"reason":"…","exit":"other"}}
+//! -> {"token":"6f…","ask":{"change":"leave"}}             answered as "stop" when the region has left
 //! -> {"token":"6f…","ask":{"stop":{}}}
 //! <- "stopping"                                           and the connection ends when the node has
 //! ```
@@ -41,7 +44,7 @@ use std::{
 
 use fedist::{
     DeadLetter, NodeStatus, PingTarget, RegionId, RegionPid, Trace, Tree,
-    registry::RouteExplanation,
+    registry::{LocalId, RouteExplanation},
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +63,7 @@ struct Request {
 }
 
 /// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Ask {
     /// The node's snapshot of itself.
@@ -90,12 +93,28 @@ pub(crate) enum Ask {
     },
     /// Takes a drain back.
     Undrain,
+    /// Changes the region's own place in the federation.
+    Change(ChangeOf),
     /// Ends the node.
     Stop {
         /// How long it may drain before; clamped to 0..=60 s. The node's own setting if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drain_timeout_ms: Option<u32>,
     },
+}
+
+/// What a region can have changed of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum ChangeOf {
+    /// Other addresses for the others to dial.
+    Addresses(Vec<String>),
+    /// Another region above.
+    Parent(RegionId),
+    /// A range of ids goes to another region.
+    Split { of: RegionId, first: LocalId, last: LocalId, to: RegionId },
+    /// The region leaves for good, and the node ends.
+    Leave,
 }
 
 /// One line back.
@@ -123,6 +142,14 @@ pub(crate) enum Answer {
     /// Whether the drain, or its end, came about.
     Drained {
         done: bool,
+    },
+    /// The registry's entry with the change.
+    Changed {
+        index: u64,
+    },
+    NotChanged {
+        reason: String,
+        exit: Exit,
     },
     Stopping,
     /// The node no longer answers for itself.
@@ -326,8 +353,11 @@ mod tests {
         assert_eq!(json(Ask::Tree), r#""tree""#);
         assert_eq!(json(Ask::DeadLetters), r#""dead_letters""#);
         let ping = Ask::Ping { target: PingOf::Actor("2.8".parse().unwrap()), deadline_ms: 1000 };
-        assert_eq!(json(ping), r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#);
-        assert_eq!(serde_json::from_str::<Ask>(&json(ping)).unwrap(), ping);
+        let change = |change| json(Ask::Change(change));
+        assert_eq!(change(ChangeOf::Parent("2".parse().unwrap())), r#"{"change":{"parent":2}}"#);
+        assert_eq!(change(ChangeOf::Leave), r#"{"change":"leave"}"#);
+        assert_eq!(json(ping.clone()), r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#);
+        assert_eq!(serde_json::from_str::<Ask>(&json(ping.clone())).unwrap(), ping);
         let explain = Ask::Explain { target: PingOf::Region("2".parse().unwrap()) };
         assert_eq!(json(explain), r#"{"explain":{"target":"2"}}"#);
         for bad in

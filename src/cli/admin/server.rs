@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedist::{AskError, Node, PingTarget};
+use fedist::{AskError, ChangeError, Node, PingTarget};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -17,7 +17,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AdminFile, Answer, Ask, Contact, Letters, MAX_REQUEST, Request, Token, Trees};
+use super::{
+    AdminFile, Answer, Ask, ChangeOf, Contact, Letters, MAX_REQUEST, Request, Token, Trees,
+};
 use crate::cli::{
     config::AdminAddress,
     exit::{Exit, Failure},
@@ -215,12 +217,37 @@ impl Room {
                 Answer::Drained { done }
             }
             Ask::Undrain => Answer::Drained { done: self.node.undrain().await },
+            Ask::Change(change) => self.change(change).await,
             Ask::Stop { drain_timeout_ms } => {
                 if let Some(ms) = drain_timeout_ms {
                     self.node.set_drain_timeout(drain_limit(ms)).await;
                 }
                 Answer::Stopping
             }
+        }
+    }
+
+    async fn change(&self, change: ChangeOf) -> Answer {
+        let node = &self.node;
+        let made = match change {
+            ChangeOf::Addresses(addresses) => node.advertise(addresses).await,
+            ChangeOf::Parent(parent) => node.set_parent(parent).await,
+            ChangeOf::Split { of, first, last, to } => node.split(of, first..=last, to).await,
+            ChangeOf::Leave => match node.leave().await {
+                Ok(()) => return Answer::Stopping,
+                Err(error) => Err(error),
+            },
+        };
+        match made {
+            Ok(index) => Answer::Changed { index },
+            Err(error) => Answer::NotChanged {
+                exit: match error {
+                    ChangeError::Master { .. } => Exit::Network,
+                    ChangeError::Storage(_) => Exit::Storage,
+                    _ => Exit::Other,
+                },
+                reason: error.to_string(),
+            },
         }
     }
 }
