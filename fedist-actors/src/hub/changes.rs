@@ -139,6 +139,9 @@ impl Node {
             }
             Err(error) => return Err(ChangeError::Refused(error.to_string())),
         }
+        // Others route around it before it goes, as before any stop.
+        let limit = self.on_hub(|core| core.config.drain_timeout).await;
+        self.drain(limit.ok_or(ChangeError::Stopped)?).await;
         let _ = within(self, TREES, self.stop_trees()).await;
         self.end_all_actors();
         for _ in 0..DRAIN_CHECKS {
@@ -150,13 +153,10 @@ impl Node {
         }
         self.on_hub(|core| core.membership.leaving = true).await.ok_or(ChangeError::Stopped)?;
         if let Err(error) = self.propose(leave).await {
-            if !matches!(error, ChangeError::Late { .. } | ChangeError::Master { .. }) {
+            // After a time-out it may have been made all the same: what the copy says by now decides.
+            if !matches!(error, ChangeError::Late { .. }) && self.view().registry.is_live(region) {
                 self.on_hub(|core| core.membership.leaving = false).await;
-                return Err(error);
-            }
-            // It may have been made. What the copy says by now decides.
-            if self.view().registry.is_live(region) {
-                self.on_hub(|core| core.membership.leaving = false).await;
+                self.undrain().await;
                 return Err(error);
             }
         }
