@@ -91,12 +91,12 @@ fn own_figures(status: &NodeStatus) -> String {
     let against_root = match status.clock {
         None => "not compared with the root's yet".to_owned(),
         Some(found) if found.hops == 0 => {
-            "the root's, which the others compare theirs with".to_owned()
+            "this is the root, and the others compare theirs with it".to_owned()
         }
         Some(found) => {
             let ms = |us: f64| Some(us / 1000.0);
             format!(
-                "{} from the root's, by {} source{} over {} link{}{}",
+                "the root's is ahead by {}, by {} source{} over {} link{}{}",
                 clock(ms(found.offset_us as f64), ms(found.error_us as f64)),
                 found.sources,
                 plural(found.sources),
@@ -107,7 +107,7 @@ fn own_figures(status: &NodeStatus) -> String {
         }
     };
     format!(
-        "relay delay {}, utilisation {:.0} %{transit}; clock {against_root}\n",
+        "relay delay {}, utilisation {:.0} %{transit}; clock: {against_root}\n",
         millis(Some(status.relay_cost_us as f64 / 1000.0)),
         status.utilisation * 100.0,
     )
