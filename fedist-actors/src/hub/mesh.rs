@@ -149,12 +149,14 @@ impl Core {
                 peer_wants: port.peer_wants,
             })
             .collect();
-        let (registry, config, routes) = (&self.registry, &self.config, &self.routes);
+        let (registry, config, routes, measure) =
+            (&self.registry, &self.config, &self.routes, &self.measure);
         let view = MeshView {
             registry,
             db: &self.db,
             links: &links,
             path: &|to| routes.get(to).map(|route| route.cost),
+            set_up: &|to| measure.set_up(to),
             dialable: &|to| {
                 config.dial.contains_key(&to)
                     || registry.get(to).is_some_and(|record| !record.addresses.is_empty())

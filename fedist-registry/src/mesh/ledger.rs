@@ -27,6 +27,8 @@ pub struct Account {
     pub rate: f64,
     /// What they have paid by going around, in µs.
     pub paid_us: f64,
+    /// Cost of the way in µs, smoothed over the last samples, and how many of them there are.
+    path: (f64, u32),
     /// Messages since the account was settled last.
     pending: u64,
     /// Since when the price is reached, if it is.
@@ -80,6 +82,17 @@ impl TrafficLedger {
         self.accounts.iter().filter(|(_, account)| account.pending > 0).map(|(to, _)| *to).collect()
     }
 
+    /// The cost of the present way to a region, smoothed so that no moment's jitter counts as a detour.
+    pub(super) fn smooth(&mut self, to: RegionId, path_us: u64) -> LinkCost {
+        let Some(account) = self.accounts.get_mut(&to) else {
+            return LinkCost::from_micros(path_us);
+        };
+        let (mean, samples) = &mut account.path;
+        *samples = (*samples + 1).min(PATH_SAMPLES);
+        *mean += (path_us as f64 - *mean) / f64::from(*samples);
+        LinkCost::from_micros(*mean as u64)
+    }
+
     /// Settles an account: its messages since the last time went over a way of cost `path` where a direct link would cost
     /// `direct`, and such a link has a price. True when they have paid it.
     pub(super) fn settle(
@@ -118,6 +131,8 @@ impl TrafficLedger {
 }
 
 const RATE_SECONDS: f64 = 10.0;
+/// As many settlements, about one a second.
+const PATH_SAMPLES: u32 = 16;
 
 #[cfg(test)]
 mod tests {

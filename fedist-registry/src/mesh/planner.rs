@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::backbone::{Backbone, is_below, mix};
 use super::survey::{Distances, Survey};
 use super::{DETOUR_PERCENT, LinkReason, MeshConfig, Topology, TrafficLedger};
-use crate::{LinkCost, LinkStateDb, Micros, RegionId, Registry};
+use crate::{LinkCost, LinkStateDb, Micros, RegionId, Registry, SetUpEstimate};
 
 /// A link that is up, as the planner needs to see it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct MeshView<'a> {
     pub links: &'a [OpenLink],
     /// What the present way to a region costs: how near it is taken to be while nothing better is known.
     pub path: &'a dyn Fn(RegionId) -> Option<LinkCost>,
+    /// What it takes to open a link to a region.
+    pub set_up: &'a dyn Fn(RegionId) -> SetUpEstimate,
     /// Whether an address is known at which a region can be dialed.
     pub dialable: &'a dyn Fn(RegionId) -> bool,
 }
@@ -100,13 +102,18 @@ pub struct MeshPlanner {
     /// What direct links cost when they were last up.
     memory: BTreeMap<RegionId, Remembered>,
     /// Links that the traffic has paid for and that are not up yet.
-    bought: BTreeMap<RegionId, Purchase>,
+    bought: BTreeMap<RegionId, Micros>,
     /// Regions that would not have a link, or could not be reached, and until when they are left alone.
     refused: BTreeMap<RegionId, Refusal>,
+    /// Attempts in a row that failed, by region that any other may stand in for.
+    failures: BTreeMap<RegionId, u32>,
     base: Vec<(RegionId, LinkReason)>,
     /// Cost of a way as it is in reality, for one that light in fibre would need 100 for.
     detour_percent: u64,
     observed_at: Option<Micros>,
+    /// When the always-set is chosen anew, and what it was chosen for: whether this region is live, and its links.
+    base_at: Micros,
+    base_for: (bool, Vec<RegionId>),
     judge_at: Micros,
 }
 
@@ -123,6 +130,8 @@ struct Judged {
     saving_us: u64,
     review_at: Micros,
     retiring: Option<Retiring>,
+    /// Reviews in a row by which it was not worth keeping.
+    doubts: u32,
     /// How often it was to be closed and turned out to be needed.
     holds: u32,
 }
@@ -130,10 +139,28 @@ struct Judged {
 /// What is remembered of a link, open or closed.
 #[derive(Copy, Clone, Debug)]
 struct Remembered {
+    /// Smoothed over half a minute, so that a moment's jitter decides nothing.
     cost: LinkCost,
     at: Micros,
-    /// How often it was not worth keeping; each time the next one is twice as dear.
+    samples: u32,
+    /// How often it was not worth keeping. Each time the next one is twice as dear, and has to be worth more.
     closed: u32,
+}
+
+impl Remembered {
+    fn take(&mut self, now: Micros, cost: LinkCost) {
+        self.samples = (self.samples + 1).min(SMOOTHED_SAMPLES);
+        let weight = u64::from(self.samples);
+        let sum = u64::from(self.cost.units()) * (weight - 1) + u64::from(cost.units());
+        let mean = (sum + weight / 2) / weight;
+        self.cost = LinkCost::from_units(u32::try_from(mean).unwrap_or(u32::MAX));
+        self.at = now;
+    }
+
+    /// By how many percent the thresholds of opening and closing are farther apart than at first.
+    fn band(&self) -> u32 {
+        self.closed.min(4) * 2
+    }
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -142,12 +169,8 @@ struct Retiring {
     quiet_since: Micros,
     /// It makes room: that there is a use for it does not save it.
     forced: bool,
-}
-
-#[derive(Copy, Clone, Debug)]
-struct Purchase {
-    since: Micros,
-    failures: u32,
+    /// It goes because it is worth nothing, not because nobody talks.
+    vain: bool,
 }
 
 #[derive(Copy, Clone, Debug, Default)]
@@ -174,9 +197,12 @@ impl MeshPlanner {
             memory: BTreeMap::new(),
             bought: BTreeMap::new(),
             refused: BTreeMap::new(),
+            failures: BTreeMap::new(),
             base: Vec::new(),
             detour_percent: DETOUR_PERCENT,
             observed_at: None,
+            base_at: Micros::ZERO,
+            base_for: (false, Vec::new()),
             judge_at: Micros::ZERO,
         }
     }
@@ -198,13 +224,21 @@ impl MeshPlanner {
         }
     }
 
-    /// A region did not answer at any address. A link that the traffic wanted is given up after a few such attempts.
+    /// A region did not answer at any address. After a few such attempts a link that the traffic wanted is given up, and
+    /// another region takes the place of a near or a random one, unless it is this region that is cut off from all.
     pub fn handle_unreachable(&mut self, peer: RegionId, now: Micros) {
-        if let Some(purchase) = self.bought.get_mut(&peer) {
-            purchase.failures += 1;
-            if purchase.failures >= ATTEMPTS {
-                self.refuse(peer, now);
-            }
+        let replaceable = self.base.iter().any(|(id, reason)| {
+            use LinkReason::{Nearest, Random, SecondParent};
+            *id == peer && matches!(reason, SecondParent | Nearest | Random)
+        });
+        if self.links.is_empty() || !(replaceable || self.bought.contains_key(&peer)) {
+            return;
+        }
+        let failures = self.failures.entry(peer).or_default();
+        *failures += 1;
+        if *failures >= ATTEMPTS {
+            self.failures.remove(&peer);
+            self.refuse(peer, now);
         }
     }
 
@@ -217,7 +251,7 @@ impl MeshPlanner {
         self.bought.remove(&peer);
         self.ledger.close(peer);
         let refusal = self.refused.entry(peer).or_default();
-        let wait = REFUSED_FIRST.0.saturating_mul(1 << refusal.times.min(6));
+        let wait = REFUSED_FIRST.0.saturating_mul(1 << refusal.times.min(4));
         refusal.until = now + Micros(wait);
         refusal.times = refusal.times.saturating_add(1);
     }
@@ -247,7 +281,10 @@ impl MeshPlanner {
     /// large federations it judges less often.
     pub fn plan(&mut self, now: Micros, view: &MeshView<'_>) -> MeshPlan {
         self.observe(now, view);
-        self.base = self.choose_base(now, view);
+        if self.base_is_due(now, view) {
+            self.base = self.choose_base(now, view);
+            self.base_at = now + pace(view.registry);
+        }
         for (peer, reason) in &self.base {
             if let Some(link) = self.links.get_mut(peer) {
                 link.reason = *reason;
@@ -255,8 +292,7 @@ impl MeshPlanner {
         }
         let mut close = Vec::new();
         if view.registry.is_live(self.me) && now >= self.judge_at {
-            let regions = u64::try_from(view.registry.len()).unwrap_or(u64::MAX);
-            self.judge_at = now + Micros(JUDGE_EVERY.0.saturating_mul(1 + regions / 1024));
+            self.judge_at = now + pace(view.registry);
             let survey = Survey::new(view.db);
             let distances = survey.distances(self.me, None);
             if self.config.topology == Topology::Adaptive {
@@ -300,7 +336,12 @@ impl MeshPlanner {
     /// Retires a link although it may be of use: another one needs its place.
     pub fn make_room(&mut self, victim: RegionId, now: Micros) {
         if let Some(link) = self.links.get_mut(&victim) {
-            link.retiring.get_or_insert(Retiring { since: now, quiet_since: now, forced: true });
+            link.retiring.get_or_insert(Retiring {
+                since: now,
+                quiet_since: now,
+                forced: true,
+                vain: false,
+            });
         }
     }
 
@@ -312,6 +353,11 @@ impl MeshPlanner {
         let registry = view.registry;
         let past = self.observed_at.replace(now).map_or(Micros::ZERO, |at| now.saturating_sub(at));
         let seconds = past.as_millis() as f64 / 1000.0;
+        let replaced: BTreeMap<RegionId, LinkReason> = view
+            .links
+            .iter()
+            .filter_map(|link| Some((link.peer, self.links.get(&link.peer)?.reason)))
+            .collect();
         self.links.retain(|peer, judged| {
             view.links.iter().any(|link| link.peer == *peer && link.since == judged.since)
         });
@@ -323,12 +369,14 @@ impl MeshPlanner {
             if let Some(refusal) = self.refused.get_mut(&link.peer) {
                 refusal.until = Micros::ZERO;
             }
+            self.failures.remove(&link.peer);
             let me = self.me;
             let judged = self.links.entry(link.peer).or_insert_with(|| Judged {
                 since: link.since,
-                reason: match registry.get(link.peer) {
+                reason: match (replaced.get(&link.peer), registry.get(link.peer)) {
+                    (Some(before), _) => *before,
                     _ if bought => LinkReason::Traffic,
-                    Some(record) if record.parent == Some(me) => LinkReason::Child,
+                    (_, Some(record)) if record.parent == Some(me) => LinkReason::Child,
                     _ if link.dialed => LinkReason::Join,
                     _ => LinkReason::Incoming,
                 },
@@ -340,6 +388,7 @@ impl MeshPlanner {
                     + self.config.settle
                     + stagger(me, link.peer, self.config.settle),
                 retiring: None,
+                doubts: 0,
                 holds: 0,
             });
             let carried = link.carried.saturating_sub(judged.carried);
@@ -355,17 +404,21 @@ impl MeshPlanner {
                 judged.rate += weight * (carried as f64 / seconds - judged.rate);
             }
             if let Some(cost) = link.cost {
-                let held =
-                    self.memory.entry(link.peer).or_insert(Remembered { cost, at: now, closed: 0 });
-                (held.cost, held.at) = (cost, now);
+                let fresh = Remembered { cost, at: now, samples: 0, closed: 0 };
+                let held = self.memory.entry(link.peer).or_insert(fresh);
+                if now.saturating_sub(held.at) > self.config.memory {
+                    *held = fresh;
+                }
+                held.take(now, cost);
             }
         }
         self.ledger.fade(now);
         self.ledger.retain(|to| registry.is_live(to));
         self.memory.retain(|to, _| registry.is_live(*to));
-        self.bought.retain(|to, purchase| {
-            registry.is_live(*to) && now.saturating_sub(purchase.since) < PURCHASE_TIMEOUT
+        self.bought.retain(|to, since| {
+            registry.is_live(*to) && now.saturating_sub(*since) < PURCHASE_TIMEOUT
         });
+        self.failures.retain(|to, _| registry.is_live(*to));
         self.refused.retain(|to, refusal| {
             registry.is_live(*to) && now.saturating_sub(refusal.until) < self.config.memory
         });
@@ -387,6 +440,15 @@ impl MeshPlanner {
             let (_, low, _) = ratios.select_nth_unstable(low);
             self.detour_percent = (*low).clamp(100, 400);
         }
+    }
+
+    /// In a large federation the choice takes milliseconds, so not every news of the registry is a reason for it.
+    fn base_is_due(&mut self, now: Micros, view: &MeshView<'_>) -> bool {
+        let state = (view.registry.is_live(self.me), self.links.keys().copied().collect());
+        let small = view.registry.len() < AT_ANY_TIME;
+        let due = small || now >= self.base_at || state != self.base_for;
+        self.base_for = state;
+        due
     }
 
     fn choose_base(&self, now: Micros, view: &MeshView<'_>) -> Vec<(RegionId, LinkReason)> {
@@ -494,6 +556,7 @@ impl MeshPlanner {
         self.base
             .iter()
             .copied()
+            .filter(|(peer, _)| view.registry.is_live(*peer))
             .filter(|(peer, _)| self.links.contains_key(peer) || !left_alone(*peer))
             .chain(bought.filter(|(peer, _)| !self.is_base(*peer)))
             .map(|(peer, reason)| WantedLink { peer, reason, turn: turn(peer, reason) })
@@ -506,20 +569,19 @@ impl MeshPlanner {
         for to in self.ledger.unsettled() {
             let left_alone = self.refused.get(&to).is_some_and(|refusal| refusal.until > now);
             let has_link = self.links.contains_key(&to) || self.bought.contains_key(&to);
-            let path = distances.to(to).map(LinkCost::from_micros);
+            let path = distances.to(to).map(|cost| self.ledger.smooth(to, cost));
             let Some(path) = path.filter(|_| !has_link && !left_alone && !self.is_base(to)) else {
                 self.ledger.write_off(to);
                 continue;
             };
             let avoided = self.config.avoid.contains(&to) || !(view.dialable)(to);
-            let percent = self.config.open_percent;
-            let worth = self.worth_of_link(to, now, view.registry, path);
-            let Some((direct, price)) =
-                worth.filter(|(direct, _)| !avoided && self.exceeds(path, *direct, percent))
-            else {
+            let band = self.memory.get(&to).map_or(0, |held| held.band());
+            let percent = self.config.open_percent.saturating_add(band);
+            let (direct, price) = self.worth_of_link(to, now, view, path);
+            if avoided || !exceeds(path, direct, percent) {
                 self.ledger.write_off(to);
                 continue;
-            };
+            }
             if self.ledger.settle(to, now, path, direct, price)
                 && let Some(account) = self.ledger.get(to)
             {
@@ -540,7 +602,7 @@ impl MeshPlanner {
                 self.swap(now, view, benefit * LinkCost::UNIT_MICROS as f64);
                 break;
             }
-            self.bought.insert(to, Purchase { since: now, failures: 0 });
+            self.bought.insert(to, now);
         }
     }
 
@@ -550,24 +612,28 @@ impl MeshPlanner {
         &self,
         to: RegionId,
         now: Micros,
-        registry: &Registry,
+        view: &MeshView<'_>,
         path: LinkCost,
-    ) -> Option<(LinkCost, u64)> {
+    ) -> (LinkCost, u64) {
+        let set_up = (view.set_up)(to);
+        let price_us = |direct: LinkCost| {
+            set_up.cost(Micros(direct.as_micros().saturating_mul(2)), 1).as_micros()
+        };
         if let Some(direct) = self.remembered(to, now) {
             let closed = self.memory.get(&to).map_or(0, |held| held.closed);
-            return Some((direct, price_us(direct).saturating_mul(1 << closed.min(6))));
+            return (direct, price_us(direct).saturating_mul(1 << closed.min(6)));
         }
-        let Some(light) = light_us(self.me, to, registry) else {
+        let Some(light) = light_us(self.me, to, view.registry) else {
             // Where nothing is known, that a link saves a third is a guess worth one attempt: then it is measured.
             let direct = LinkCost::from_units(path.units() / 3 * 2);
-            return Some((direct, price_us(direct)));
+            return (direct, price_us(direct));
         };
         let likely = LinkCost::from_micros(light.saturating_mul(self.detour_percent) / 100);
-        if self.exceeds(path, likely, self.config.open_percent) {
-            return Some((likely, price_us(likely)));
+        if exceeds(path, likely, self.config.open_percent) {
+            return (likely, price_us(likely));
         }
         let best = LinkCost::from_micros(light);
-        Some((best, price_us(best).saturating_mul(UNLIKELY)))
+        (best, price_us(best).saturating_mul(UNLIKELY))
     }
 
     /// At the limit: the least useful of the own links makes room for one that would save half as much again.
@@ -587,10 +653,6 @@ impl MeshPlanner {
         {
             self.make_room(peer, now);
         }
-    }
-
-    fn exceeds(&self, path: LinkCost, direct: LinkCost, percent: u32) -> bool {
-        path.as_micros().saturating_mul(100) > direct.as_micros().saturating_mul(u64::from(percent))
     }
 
     /// Goes on with links that are about to be closed: lets them go when nothing uses them, or takes them back.
@@ -618,7 +680,7 @@ impl MeshPlanner {
                     && !retiring.forced
                     && !self.is_idle(peer, now)
                     && way.zip(self.memory.get(&peer)).is_some_and(|(way, held)| {
-                        self.exceeds(way, held.cost, self.config.open_percent)
+                        exceeds(way, held.cost, self.config.open_percent)
                     }));
             let stays = self.is_base(peer) || link.peer_wants || (heard && needed);
             let quiet = now.saturating_sub(retiring.quiet_since) >= QUIET;
@@ -631,7 +693,7 @@ impl MeshPlanner {
                 }
             } else if heard && quiet {
                 close.push(peer);
-                if let Some(held) = self.memory.get_mut(&peer) {
+                if let Some(held) = self.memory.get_mut(&peer).filter(|_| retiring.vain) {
                     held.closed = held.closed.saturating_add(1);
                 }
             }
@@ -651,7 +713,7 @@ impl MeshPlanner {
         let mut retiring = self.links.values().filter(|link| link.retiring.is_some()).count();
         let many = self.links.len() > self.config.target;
         let percent = if many { self.config.open_percent } else { self.config.close_percent };
-        let mut candidates: Vec<(f64, RegionId)> = Vec::new();
+        let mut candidates: Vec<(f64, RegionId, bool)> = Vec::new();
         for link in view.links {
             let peer = link.peer;
             let due = self.links.get(&peer).is_some_and(|judged| judged.review_at <= now);
@@ -661,40 +723,52 @@ impl MeshPlanner {
             // One that the other end is closing has no judge here.
             let advertised = view.db.link(peer, self.me).is_some_and(|link| !link.is_discouraged());
             let way = survey.distances(self.me, Some(peer)).to(peer).map(LinkCost::from_micros);
-            let idle = self.is_idle(peer, now);
+            let (idle, kept) = (self.is_idle(peer, now), link.peer_wants || self.is_base(peer));
             let Some(judged) = self.links.get_mut(&peer) else {
                 continue;
             };
             judged.review_at = now + REVIEW_EVERY.min(self.config.settle);
-            let (Some(way), Some(direct)) = (way, link.cost) else {
+            let Some((way, held)) = way.zip(self.memory.get(&peer).copied()) else {
                 continue;
             };
+            let direct = held.cost;
             judged.saving_us = way.as_micros().saturating_sub(direct.as_micros());
             let usefulness = judged.usefulness();
-            if !advertised || judged.retiring.is_some() || link.peer_wants || self.is_base(peer) {
+            if !advertised || judged.retiring.is_some() || kept {
                 continue;
             }
-            let worth_nothing = idle || !self.exceeds(way, direct, percent);
+            // The more often it came and went, the less it takes to keep it.
+            let vain = !exceeds(way, direct, percent.saturating_sub(held.band()).max(100));
+            let doubts = if vain { judged.doubts.saturating_add(1) } else { 0 };
+            judged.doubts = doubts;
+            let worth_nothing = idle || doubts >= DOUBTS + 2 * held.closed.min(4);
             if !adaptive || (worth_nothing && !survey.depends_on_link(self.me, peer)) {
-                candidates.push((usefulness, peer));
+                candidates.push((usefulness, peer, vain && !idle));
             }
         }
         candidates.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        for (_, peer) in candidates {
+        for (_, peer, vain) in candidates {
             if retiring >= AT_ONCE {
                 break;
             }
             retiring += 1;
             if let Some(judged) = self.links.get_mut(&peer) {
-                judged.retiring = Some(Retiring { since: now, quiet_since: now, forced: false });
+                judged.doubts = 0;
+                judged.retiring =
+                    Some(Retiring { since: now, quiet_since: now, forced: false, vain });
             }
         }
     }
 }
 
-/// What opening a link costs, in µs: two round trips for the handshake, and 5 ms of computing.
-fn price_us(direct: LinkCost) -> u64 {
-    direct.as_micros().saturating_mul(4).saturating_add(5_000)
+fn exceeds(path: LinkCost, direct: LinkCost, percent: u32) -> bool {
+    path.as_micros().saturating_mul(100) > direct.as_micros().saturating_mul(u64::from(percent))
+}
+
+/// How often the mesh is judged: less often where there is more to look at.
+fn pace(registry: &Registry) -> Micros {
+    let regions = u64::try_from(registry.len()).unwrap_or(u64::MAX);
+    Micros(JUDGE_EVERY.0.saturating_mul(1 + regions / 1024))
 }
 
 /// The time that light in a fibre along the globe takes, in µs.
@@ -711,12 +785,17 @@ fn stagger(me: RegionId, peer: RegionId, within: Micros) -> Micros {
 
 /// 200 km: below that the ends' own time counts for more than the way.
 const FAR_LIGHT: u64 = 980;
+/// With fewer regions than this the always-set is chosen with every plan.
+const AT_ANY_TIME: usize = 256;
 const RATE_SECONDS: f64 = 10.0;
 /// Links bought, and links retired, at the same time.
 const AT_ONCE: usize = 2;
 const ATTEMPTS: u32 = 3;
 /// How many times dearer a link is of which only hope says that it is worth it.
 const UNLIKELY: u64 = 4;
+/// Reviews that must agree before a link goes, the first time.
+const DOUBTS: u32 = 2;
+const SMOOTHED_SAMPLES: u32 = 32;
 const SECOND_WAITS: Micros = Micros::from_secs(1);
 const PURCHASE_TIMEOUT: Micros = Micros::from_secs(60);
 const REFUSED_FIRST: Micros = Micros::from_secs(60);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use crate::{LinkStateDb, RegionId};
+use crate::{LinkCost, LinkStateDb, RegionId};
 
 /// The links that both ends advertise and mean to keep, as a compact graph.
 #[derive(Clone, Debug, Default)]
@@ -17,26 +17,19 @@ pub(super) struct Survey {
 
 impl Survey {
     pub(super) fn new(db: &LinkStateDb) -> Survey {
-        let ids: Vec<RegionId> = db.iter().map(|state| state.region).collect();
+        let ids: Vec<RegionId> = db.regions().collect();
         let mut survey = Survey { starts: vec![0], ..Survey::default() };
-        for state in db.iter() {
-            let mut links: Vec<(usize, u64)> = state
-                .links
-                .iter()
-                .filter_map(|link| {
-                    let there = db.link(state.region, link.to)?;
-                    let back = db.link(link.to, state.region)?;
-                    // What is about to be closed counts as closed.
-                    let stays = !there.is_discouraged() && !back.is_discouraged();
-                    let to = ids.binary_search(&link.to).ok().filter(|_| stays)?;
-                    Some((to, there.cost.as_micros()))
-                })
-                .collect();
-            links.sort_unstable();
-            links.dedup_by_key(|(to, _)| *to);
-            survey.links.append(&mut links);
+        for region in &ids {
+            survey.links.extend(db.links(*region).filter_map(|there| {
+                let back = db.link(there.to, *region)?;
+                // What is about to be closed counts as closed.
+                let stays = !there.is_discouraged() && !back.is_discouraged();
+                let to = ids.binary_search(&there.to).ok().filter(|_| stays)?;
+                Some((to, there.cost.as_micros()))
+            }));
             survey.starts.push(survey.links.len());
-            survey.relays.push((!state.no_transit).then_some(state.relay.as_micros()));
+            let relay = db.relay(*region).filter(|_| !db.no_transit(*region));
+            survey.relays.push(relay.map(LinkCost::as_micros));
         }
         survey.ids = ids;
         survey
@@ -147,7 +140,7 @@ impl Distances<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LinkAdvert, LinkCost, LinkState};
+    use crate::{LinkAdvert, LinkState};
 
     fn region(id: u16) -> RegionId {
         RegionId::new(id).unwrap()

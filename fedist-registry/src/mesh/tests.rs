@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     Change, Coordinates, KeyHash, LinkAdvert, LinkCost, LinkState, LinkStateDb, RegionRecord,
-    Registry, Status,
+    Registry, SetUpEstimate, Status,
 };
 
 pub(super) fn region(id: u16) -> RegionId {
@@ -117,6 +117,7 @@ impl Bench {
             db: &db,
             links: &self.links,
             path: &|_| None,
+            set_up: &|_| SetUpEstimate::new(),
             dialable: &|peer| !self.nobody_answers.contains(&peer.get()),
         };
         self.planner.plan(self.now, &view)
@@ -148,6 +149,7 @@ fn reasons(me: u16, registry: &Registry, config: &MeshConfig) -> Vec<(u16, LinkR
         db: &LinkStateDb::new(),
         links: &[],
         path: &|_| None,
+        set_up: &|_| SetUpEstimate::new(),
         dialable: &|_| true,
     };
     let plan = planner.plan(Micros::from_secs(1), &view);
@@ -340,6 +342,7 @@ fn incoming_links_have_a_limit_and_the_least_useful_makes_room() {
             db: &db,
             links,
             path: &|_| None,
+            set_up: &|_| SetUpEstimate::new(),
             dialable: &|_| true,
         };
         bench.planner.admit(region(peer), bench.now, &view)
@@ -394,6 +397,7 @@ fn two_that_both_have_no_address_want_no_link_to_each_other() {
         db: &LinkStateDb::new(),
         links: &[],
         path: &|_| None,
+        set_up: &|_| SetUpEstimate::new(),
         dialable: &dialable,
     };
     let mut planner = MeshPlanner::new(region(6), MeshConfig::default());
