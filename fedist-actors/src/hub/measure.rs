@@ -178,7 +178,9 @@ impl Core {
         };
         let round_trip = exchange.round_trip_us();
         port.estimate.sample(now, round_trip);
-        port.measures.contradicted = port.estimate.contradicts(round_trip);
+        // Where messages travel the next ones measure, and no probe is needed.
+        let busy = port.measures.used_at.is_some_and(|used| now.saturating_sub(used) < SECOND);
+        port.measures.contradicted = !busy && port.estimate.contradicts(round_trip);
         port.measures.sampled_at = now;
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             self.measure.clock.sample(now, peer, exchange);

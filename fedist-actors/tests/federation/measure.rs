@@ -177,7 +177,12 @@ fn a_link_with_traffic_both_ways_is_never_probed_and_an_idle_one_rarely() {
             |status: &NodeStatus| -> u64 { status.links.iter().map(|link| link.probes_sent).sum() };
         let begun = Instant::now();
         let (busy, idle) = (nodes[0].status().await.unwrap(), nodes[2].status().await.unwrap());
-        tokio::time::sleep(ms(3_000)).await;
+        // However much the busy link shakes.
+        let mut random = fastrand::Rng::with_seed(63);
+        while begun.elapsed() < ms(3_000) {
+            both_ways(&net, 1, 2, ms(random.u64(1..=12)));
+            tokio::time::sleep(ms(20)).await;
+        }
         let idle_after = nodes[2].status().await.unwrap();
         let busy_after = nodes[0].status().await.unwrap();
         assert_eq!(probes(&busy_after), probes(&busy), "the traffic measures");
