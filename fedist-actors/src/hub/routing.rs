@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fedist_registry::{
-    LinkAdvert, LinkCost, Micros, RegionId, Route, RouteExplanation, RouteNews, SetUp,
-    SetUpEstimate, SpfPace, Status, fibre_estimate,
+    LinkAdvert, LinkCost, Micros, RegionId, Route, RouteExplanation, RouteNews, SetUp, SpfPace,
+    Status, fibre_estimate,
 };
 
 use super::Core;
@@ -238,7 +238,7 @@ impl Core {
         let other = self.registry.get(region)?.coordinates?;
         let propagation = fibre_estimate(&own, &other);
         let round_trip = Micros(2 * propagation.as_micros());
-        let set_up = SetUpEstimate::new().cost(round_trip, EXPECTED_EXCHANGES);
+        let set_up = self.measure.set_up(region).cost(round_trip, EXPECTED_EXCHANGES);
         Some(SetUp { propagation, set_up })
     }
 }
