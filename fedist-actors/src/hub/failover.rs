@@ -347,8 +347,9 @@ impl Core {
     }
 
     /// A relay says that it cannot pass on what this region sends to a destination. It is believed in one thing only: that
-    /// the relay itself is no good way for a while. So a relay that lies keeps traffic away from itself and does no other harm.
-    pub(super) fn handle_link_down(&mut self, relay: RegionId, body: &[u8]) {
+    /// the relay itself is no good way for a while. So a relay that lies keeps traffic away from itself, or from those behind
+    /// it on a route, whose traffic it could drop as well.
+    pub(super) fn handle_link_down(&mut self, peer: RegionId, relay: RegionId, body: &[u8]) {
         let region = |at: usize| {
             let bytes = body.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
             bytes.and_then(|bytes| RegionId::new(u16::from_be_bytes(bytes)).ok())
@@ -358,10 +359,10 @@ impl Core {
             return;
         };
         let now = self.now();
-        let in_use = self
-            .routes
-            .get(destination)
-            .is_some_and(|route| route.hops.windows(2).any(|link| link == [relay, dead]));
+        let in_use = self.routes.get(destination).is_some_and(|route| {
+            route.next_hop() == Some(peer)
+                && route.hops.windows(2).any(|link| link == [relay, dead])
+        });
         let heeded = &mut self.watch.failover.heeded;
         heeded.retain(|_, at| now.saturating_sub(*at) < HEED_EVERY);
         if !in_use || heeded.contains_key(&relay) {

@@ -103,7 +103,7 @@ impl Core {
             return;
         }
         if header.kind == FrameKind::LinkDown {
-            self.handle_link_down(header.src, &frame.payload);
+            self.handle_link_down(peer, header.src, &frame.payload);
             return;
         }
         let slot = self.session_with(header.src);
@@ -133,7 +133,11 @@ impl Core {
         header.repairs &= !REPAIRED_HERE;
         let mut next = header.route.next_hop(header.dst);
         if !self.is_usable(next) {
-            if let Some((route, hop)) = self.repaired(&header) {
+            let repaired = match header.kind {
+                FrameKind::LinkDown => None,
+                _ => self.repaired(&header),
+            };
+            if let Some((route, hop)) = repaired {
                 header.route = route;
                 header.repairs = (header.repairs + 1) | REPAIRED_HERE;
                 next = hop;
