@@ -7,7 +7,11 @@ use std::{
 
 use fedist_actors::{Node, NodeStatus, PidSend};
 use fedist_registry::{RegionId, RegionPid};
-use fedist_transport::{link::LinkLimits, memory::MemoryNet};
+use fedist_transport::{
+    emulator::{Emulator, LinkProfile},
+    link::LinkLimits,
+    memory::MemoryNet,
+};
 
 use crate::support::*;
 
@@ -392,6 +396,90 @@ fn a_relay_in_front_of_a_slow_link_holds_its_feeders_back_and_drops_nothing() {
         }
         assert!(counter(&nodes[0], "links_crowded").await > 0, "it was held back");
         assert_eq!(counter(&nodes[0], "frames_dropped_link_full").await, 0);
+        stop(&nodes).await;
+    });
+}
+
+/// The longest time between two notes, and the notes.
+#[derive(Default)]
+struct Gaps {
+    notes: Vec<u64>,
+    last: Option<Instant>,
+    longest: Duration,
+}
+
+impl actix::Actor for Gaps {
+    type Context = fedist_actors::Context<Self>;
+}
+
+impl actix::Handler<Note> for Gaps {
+    type Result = ();
+
+    fn handle(&mut self, Note(number): Note, _: &mut Self::Context) {
+        let now = Instant::now();
+        if let Some(last) = self.last.replace(now) {
+            self.longest = self.longest.max(now - last);
+        }
+        self.notes.push(number);
+    }
+}
+
+impl actix::Handler<Notes> for Gaps {
+    type Result = actix::MessageResult<Notes>;
+
+    fn handle(&mut self, _: Notes, _: &mut Self::Context) -> Self::Result {
+        println!("longest silence at the receiver: {:?}", self.longest);
+        actix::MessageResult(self.notes.clone())
+    }
+}
+
+#[test]
+fn over_quic_a_cut_link_on_the_way_delays_messages_and_loses_none() {
+    run(async {
+        let wan = Emulator::start(61).unwrap();
+        for (a, b) in [(1, 2), (1, 3), (2, 4), (3, 4)] {
+            // 2 has the faster way.
+            let delay = Duration::from_millis(if a == 3 || b == 3 { 24 } else { 20 });
+            wan.set(id(a), id(b), LinkProfile::with_delay(delay));
+            wan.set(id(b), id(a), LinkProfile::with_delay(delay));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = |number: u16| dir.path().join(number.to_string());
+        let door = |from: u16, to: &Node| {
+            let target = to.local_address().parse().unwrap();
+            wan.link(id(from), to.region(), target).unwrap().to_string()
+        };
+        let root = Node::builder(id(1)).data_dir(path(1)).nearest(0).start().await.unwrap();
+        let mut nodes = vec![root];
+        for (number, parent, others) in [(2, 0, &[][..]), (3, 0, &[]), (4, 1, &[2])] {
+            let parent: &Node = &nodes[parent];
+            let mut builder = Node::builder(id(number))
+                .parent(parent.region())
+                .join(door(number, parent))
+                .dial(parent.region(), door(number, parent))
+                .ca_dir(path(1))
+                .data_dir(path(number))
+                .nearest(0);
+            for other in others {
+                let other: &Node = &nodes[*other];
+                builder = builder.dial(other.region(), door(number, other)).link(other.region());
+            }
+            nodes.push(builder.start().await.unwrap());
+        }
+        routed(&nodes).await;
+        eventually("the faster way", || async { first_hop(&nodes[0], 4) == id(2) }).await;
+        let gaps = nodes[3].spawn(Gaps::default()).unwrap();
+        let pid = nodes[3].export(&gaps).handles::<Note>().handles::<Notes>().publish().unwrap();
+        let done = AtomicBool::new(false);
+        let cut = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            wan.cut(id(1), id(2));
+            eventually("the other way", || async { first_hop(&nodes[0], 4) == id(3) }).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            done.store(true, Ordering::Relaxed);
+        };
+        let (count, ()) = tokio::join!(tell_until(&nodes[0], pid, &done), cut);
+        arrives_in_order(&nodes[0], pid, count).await;
         stop(&nodes).await;
     });
 }
