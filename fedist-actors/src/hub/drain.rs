@@ -152,7 +152,10 @@ impl Core {
         }
         let states = FloodMessage::States { delivery: Delivery::Urgent, states: vec![state] };
         self.handle_flood(peer, states);
-        self.recompute_routes();
+        // The routes' own pace may have put that off.
+        if self.routes.iter().any(|(_, route)| route.relays().contains(&peer)) {
+            self.recompute_routes();
+        }
         self.send_control(peer, serial, &Control::DrainMoved);
     }
 

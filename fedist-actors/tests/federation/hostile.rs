@@ -97,6 +97,17 @@ fn a_member_cannot_speak_in_the_name_of_another() {
         for header in [forged, looped, lost] {
             tx.send(header, [Bytes::from_static(b"x"), Bytes::new()]).unwrap();
         }
+        let notice = frame(FrameKind::LinkDown, id(2), id(1), SourceRoute::DIRECT);
+        let short = Bytes::from_static(b"\x00\x03\x00");
+        let nobodys = Bytes::from_static(b"\x00\x03\x00\x05");
+        for body in [short, nobodys.clone(), nobodys] {
+            tx.send(notice, [body, Bytes::new()]).unwrap();
+        }
+        eventually("notices are counted and believed by nobody", || async {
+            counter(&nodes[0], "link_down_notices_malformed").await == 1
+                && counter(&nodes[0], "link_down_notices_ignored").await == 2
+        })
+        .await;
         eventually("all three are counted", || async {
             counter(&nodes[0], "frames_dropped_wrong_source").await == 2
                 && counter(&nodes[0], "frames_dropped_wrong_route").await == 1
