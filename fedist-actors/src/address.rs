@@ -73,6 +73,11 @@ impl<A: Actor> RegionAddr<A> {
         }
     }
 
+    /// The way into this node, unless the pid was split off to another region since.
+    fn here(&self) -> Option<&ActorRoute<A>> {
+        self.local.as_ref().filter(|_| !self.target.has_moved())
+    }
+
     /// Sends without waiting; what cannot be accepted is dropped, counted and noted as a dead letter.
     pub fn do_send<M>(&self, message: M)
     where
@@ -97,7 +102,7 @@ impl<A: Actor> RegionAddr<A> {
         A::Context: ToEnvelope<A, M>,
         M: WireMessage,
     {
-        match &self.local {
+        match self.here() {
             Some(route) => local_refusal(self.target.pid, route.try_send(message)),
             None => self.target.try_send(message),
         }
@@ -116,7 +121,7 @@ impl<A: Actor> RegionAddr<A> {
         A::Context: ToEnvelope<A, M>,
         M: WireMessage,
     {
-        match &self.local {
+        match self.here() {
             None => self.target.tell(message).await,
             Some(route) => local_room(self.target.pid, send_when_room(route, message).await),
         }
@@ -135,7 +140,7 @@ impl<A: Actor> RegionAddr<A> {
         A::Context: ToEnvelope<A, M>,
         M: WireMessage,
     {
-        match (&self.local, &self.target.node) {
+        match (self.here(), &self.target.node) {
             (Some(route), Some(node)) => Ask::local(node, self.target.pid, route, message),
             _ => self.target.ask(message),
         }
@@ -171,6 +176,11 @@ impl<M: WireMessage> RegionRecipient<M> {
         Self::new(node, self.target.pid)
     }
 
+    /// As for a [`RegionAddr`].
+    fn here(&self) -> Option<&Arc<dyn Route<M>>> {
+        self.local.as_ref().filter(|_| !self.target.has_moved())
+    }
+
     /// As [`RegionAddr::do_send`].
     pub fn do_send(&self, message: M) {
         if let Err(error) = self.try_send(message) {
@@ -183,7 +193,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// # Errors
     /// Every variant of [`SendError`]; nothing was sent then.
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
-        match &self.local {
+        match self.here() {
             Some(route) => local_refusal(self.target.pid, route.try_send(message)),
             None => self.target.try_send(message),
         }
@@ -197,7 +207,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// # Cancel safety
     /// Dropped before it resolves, the message was not sent.
     pub async fn tell(&self, message: M) -> Result<(), SendError<M>> {
-        match &self.local {
+        match self.here() {
             None => self.target.tell(message).await,
             Some(route) => local_room(self.target.pid, send_when_room(&**route, message).await),
         }
@@ -211,7 +221,7 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// # Cancel safety
     /// Dropping the future gives the answer up; the message may still be handled.
     pub fn send(&self, message: M) -> Ask<M> {
-        match (&self.local, &self.target.node) {
+        match (self.here(), &self.target.node) {
             (Some(route), Some(node)) => Ask::local(node, self.target.pid, &**route, message),
             _ => self.target.ask(message),
         }
@@ -224,6 +234,10 @@ impl<M: WireMessage> RegionRecipient<M> {
 }
 
 impl Target {
+    fn has_moved(&self) -> bool {
+        self.node.as_ref().is_some_and(|node| node.is_elsewhere(self.pid))
+    }
+
     fn try_send<M: WireMessage>(&self, message: M) -> Result<(), SendError<M>> {
         match &self.node {
             Some(node) => node.try_send_to(self.pid, message),

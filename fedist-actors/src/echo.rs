@@ -42,7 +42,10 @@ impl Node {
     pub async fn ping(&self, target: PingTarget, deadline: Duration) -> Result<Pong, AskError> {
         let (region, actor) = match target {
             PingTarget::Region(region) => (region, None),
-            PingTarget::Actor(pid) => (pid.region(), Some(pid.local())),
+            PingTarget::Actor(pid) => {
+                let seat = self.seat(pid);
+                (seat.region(), Some(seat.local()))
+            }
         };
         let started = Instant::now();
         let echo = RegionPid::new(region, service::ECHO)

@@ -13,6 +13,7 @@ mod spawn;
 mod status;
 
 mod address;
+mod adoption;
 mod ask;
 mod local_addr;
 mod message;
@@ -49,6 +50,7 @@ mod timers;
 mod trace;
 
 pub use address::{PidSend, RegionAddr, RegionRecipient};
+pub use adoption::AdoptError;
 pub use ask::{Ask, AskFuture, DEFAULT_DEADLINE};
 pub use async_handler::AsyncHandler;
 pub use builder::{NodeBuilder, StartError};

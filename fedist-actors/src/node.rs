@@ -64,6 +64,10 @@ pub(crate) struct NodeInner {
     pub(crate) live: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) view: ArcSwap<View>,
+    /// Whether any region's ids are served by another one.
+    pub(crate) any_split: AtomicBool,
+    /// Held while an actor is put under a pid that was split off.
+    pub(crate) adopting: std::sync::Mutex<()>,
     /// How far the registry copy in the view is, for those who wait for it.
     pub(crate) registry_index: watch::Sender<u64>,
     pub(crate) dead_letters: DeadLetters,
@@ -182,7 +186,8 @@ impl Node {
     }
 
     pub(crate) fn local_address_of(&self, pid: RegionPid) -> Option<Arc<Process>> {
-        (pid.region() == self.0.region).then(|| self.0.processes.get(pid.local())).flatten()
+        let seat = self.seat(pid);
+        (seat.region() == self.0.region).then(|| self.0.processes.get(seat.local())).flatten()
     }
 
     /// The remote-task API of this node.

@@ -44,6 +44,7 @@ impl Node {
         pid: RegionPid,
         message: M,
     ) -> Result<(), SendError<M>> {
+        let pid = self.seat(pid);
         if pid.region() == self.inner().region {
             return match self.local_route::<M>(pid) {
                 Ok(route) => route.try_send(message).map_err(|error| match error {
@@ -95,6 +96,7 @@ impl Node {
         message: M,
         room: impl AsyncFnOnce(&Gate, usize) -> Result<(), Refused>,
     ) -> Result<(), SendError<M>> {
+        let pid = self.seat(pid);
         let region = pid.region();
         if region == self.inner().region {
             return match self.local_route::<M>(pid) {
@@ -137,6 +139,7 @@ impl Node {
     }
 
     pub(crate) fn ask_to<M: WireMessage>(&self, pid: RegionPid, message: M) -> Ask<M> {
+        let pid = self.seat(pid);
         if pid.region() == self.inner().region {
             return match self.local_route::<M>(pid) {
                 Ok(route) => Ask::local(self, pid, &*route, message),

@@ -113,7 +113,34 @@ impl Node {
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + Send + 'static,
     {
-        let (local_addr, receiver) = self.admit::<A>(self.next_local()?)?;
+        self.spawn_tied_at(self.next_local()?, make, tie, spread)
+    }
+
+    /// As [`spawn_with`](Self::spawn_with), under an id that is this actor's already.
+    pub(crate) fn spawn_seated<A, F>(
+        &self,
+        local: LocalId,
+        make: F,
+    ) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + Send + 'static,
+    {
+        self.spawn_tied_at(local, make, |_, _| (), false)
+    }
+
+    fn spawn_tied_at<A, F>(
+        &self,
+        local: LocalId,
+        make: F,
+        tie: impl FnOnce(&Node, RegionPid),
+        spread: bool,
+    ) -> Result<LocalAddr<A>, SpawnError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: FnOnce(&mut Context<A>) -> A + Send + 'static,
+    {
+        let (local_addr, receiver) = self.admit::<A>(local)?;
         tie(self, local_addr.pid());
         let (node, cell) = (self.clone(), Arc::clone(local_addr.cell()));
         let start = move || node.run_actor(cell, receiver, make);

@@ -49,9 +49,9 @@ impl CanonicalForm {
                 self.bytes(&[4]);
                 self.region(Some(*id));
             }
-            Change::Split { from, to, first, last } => {
+            Change::Split(range) => {
                 self.bytes(&[5]);
-                self.forwarding(&Forwarding { from: *from, first: *first, last: *last, to: *to });
+                self.forwarding(range);
             }
             Change::Checkpoint { state_hash } => {
                 self.bytes(&[6]);
@@ -104,6 +104,7 @@ impl CanonicalForm {
         self.region(Some(forwarding.to));
         self.number(forwarding.first.get());
         self.number(forwarding.last.get());
+        self.number(forwarding.seat.get());
     }
 
     fn addresses(&mut self, addresses: &[String]) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LocalId, RegionId};
+use crate::{LocalId, RegionId, RegionPid};
 
 /// A range of one region's ids, and who serves it.
 ///
@@ -17,11 +17,28 @@ pub struct Forwarding {
     pub last: LocalId,
     /// Who serves the range; never `from` itself.
     pub to: RegionId,
+    /// Where the range lies among the receiver's own ids: local id `first + n` has its seat at `to`'s local id `seat + n`.
+    /// The receiver has reserved these and gives them to nobody else.
+    pub seat: LocalId,
 }
 
 impl Forwarding {
     /// Ranges that one region may have given away, at most; neighbouring ones of the same receiver count once.
     pub const MAX_PER_REGION: usize = 64;
+
+    /// Where an id of the range lives: the same place in the receiver's own numbers.
+    pub fn seat_of(&self, local: LocalId) -> RegionPid {
+        let offset = local.get().saturating_sub(self.first.get());
+        let seat = LocalId::new(self.seat.get().saturating_add(offset));
+        // The rules keep the whole range inside of 48 bits.
+        RegionPid::new(self.to, seat.unwrap_or(LocalId::MAX))
+    }
+
+    /// The last seat; none where the range would reach past 48 bits.
+    pub(crate) fn last_seat(&self) -> Option<LocalId> {
+        let len = self.last.get().checked_sub(self.first.get())?;
+        LocalId::new(self.seat.get().checked_add(len)?).ok()
+    }
 
     /// Whether the range has this id.
     pub fn covers(&self, region: RegionId, local: LocalId) -> bool {
@@ -47,7 +64,7 @@ pub(crate) fn overlay(ranges: &[Forwarding], new: Forwarding) -> Vec<Forwarding>
         if range.last > new.last
             && let Ok(first) = LocalId::new(new.last.get() + 1)
         {
-            laid.push(Forwarding { first, ..*range });
+            laid.push(Forwarding { first, seat: range.seat_of(first).local(), ..*range });
         }
     }
     if new.to != new.from {
@@ -55,7 +72,8 @@ pub(crate) fn overlay(ranges: &[Forwarding], new: Forwarding) -> Vec<Forwarding>
     }
     laid.sort_unstable_by_key(|range| range.first);
     laid.dedup_by(|next, before| {
-        let adjoins = before.to == next.to && before.last.get() + 1 == next.first.get();
+        let adjoins = before.last.get() + 1 == next.first.get()
+            && RegionPid::new(next.to, next.seat) == before.seat_of(next.first);
         if adjoins {
             before.last = next.last;
         }
@@ -76,6 +94,8 @@ mod tests {
             first: LocalId::new(first).unwrap(),
             last: LocalId::new(last).unwrap(),
             to: RegionId::new(to).unwrap(),
+            // Each id has the seat of its own number, so that neighbours can be joined.
+            seat: LocalId::new(first).unwrap(),
         }
     }
 
@@ -85,6 +105,26 @@ mod tests {
         assert_eq!(laid, [range(10, 14, 2), range(15, 20, 3), range(21, 30, 2)]);
         assert_eq!(overlay(&laid, range(15, 20, 2)), [range(10, 30, 2)], "and back again");
         assert_eq!(overlay(&laid, range(1, 40, 1)), [], "all goes back to its region");
+    }
+
+    #[test]
+    fn what_is_left_of_a_range_keeps_its_seats() {
+        let seat = |first| LocalId::new(first).unwrap();
+        let moved = Forwarding { seat: seat(1_000), ..range(10, 30, 2) };
+        let laid = overlay(&[moved], Forwarding { seat: seat(7), ..range(15, 20, 3) });
+        let text = |local| {
+            let local = seat(local);
+            let found = laid.iter().find(|range| range.covers(RegionId::MIN, local)).unwrap();
+            found.seat_of(local).to_string()
+        };
+        assert_eq!(
+            [10, 14, 15, 20, 21, 30].map(text),
+            ["2.1000", "2.1004", "3.7", "3.12", "2.1011", "2.1020"]
+        );
+        let again = overlay(&laid, Forwarding { seat: seat(1_005), ..range(15, 20, 2) });
+        assert_eq!(again, [moved], "neighbours are joined where their seats are");
+        let elsewhere = overlay(&laid, Forwarding { seat: seat(9_000), ..range(15, 20, 2) });
+        assert_eq!(elsewhere.len(), 3);
     }
 
     #[test]
@@ -110,6 +150,7 @@ mod tests {
                 let found: Vec<_> = ranges.iter().filter(|range| range.covers(RegionId::MIN, local)).collect();
                 prop_assert_eq!(found.len(), usize::from(*to != 1));
                 prop_assert_eq!(found.first().map_or(1, |range| range.to.get()), *to);
+                prop_assert!(found.iter().all(|range| range.seat_of(local).local() == local));
             }
             for pair in ranges.windows(2) {
                 prop_assert!(pair[0].last < pair[1].first);

@@ -14,6 +14,12 @@ pub trait BlockSource: Send + Sync {
     /// # Errors
     /// See [`AllocError`].
     fn reserve_block(&self) -> Result<IdBlock, AllocError>;
+
+    /// As many consecutive ids, under the same promise.
+    ///
+    /// # Errors
+    /// See [`AllocError`].
+    fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError>;
 }
 
 /// Why there is no new id.
@@ -62,6 +68,17 @@ impl IdAllocator {
     }
 }
 
+impl IdAllocator {
+    /// A run of local ids for a purpose of its own, none of which [`next`](Self::next) ever gives. Blocks for a write to
+    /// disk.
+    ///
+    /// # Errors
+    /// See [`AllocError`]; nothing is lost then.
+    pub fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError> {
+        self.source.reserve_run(len)
+    }
+}
+
 impl fmt::Debug for IdAllocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdAllocator").field("unused", &self.unused).finish_non_exhaustive()
@@ -70,10 +87,18 @@ impl fmt::Debug for IdAllocator {
 
 impl BlockSource for Arc<Store> {
     fn reserve_block(&self) -> Result<IdBlock, AllocError> {
-        Store::reserve_block(self).map_err(|error| match error {
-            StoreError::IdsExhausted { .. } => AllocError::IdsExhausted,
-            other => AllocError::Store(other),
-        })
+        Store::reserve_block(self).map_err(refused)
+    }
+
+    fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError> {
+        Store::reserve_run(self, len).map_err(refused)
+    }
+}
+
+fn refused(error: StoreError) -> AllocError {
+    match error {
+        StoreError::IdsExhausted { .. } => AllocError::IdsExhausted,
+        other => AllocError::Store(other),
     }
 }
 
@@ -109,6 +134,13 @@ impl BlockSource for VolatileBlocks {
         *next = block.end();
         Ok(block)
     }
+
+    fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError> {
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = IdBlock::run(*next, len).ok_or(AllocError::IdsExhausted)?;
+        *next = run.end();
+        Ok(run)
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +161,10 @@ mod tests {
                 return Err(AllocError::Store(StoreError::Full { path }));
             }
             Ok(IdBlock { first: 1_000 * asked, len: 3 })
+        }
+
+        fn reserve_run(&self, _: u64) -> Result<IdBlock, AllocError> {
+            Err(AllocError::IdsExhausted)
         }
     }
 
@@ -160,6 +196,21 @@ mod tests {
         let distinct: HashSet<_> = given.iter().flatten().collect();
         assert_eq!(distinct.len(), 8_000);
         assert!(distinct.iter().all(|id| !id.is_service()));
+    }
+
+    #[test]
+    fn a_run_is_never_given_out_one_by_one() {
+        let ids = IdAllocator::new(Box::new(VolatileBlocks::new()));
+        let before = ids.next().unwrap();
+        let run = ids.reserve_run(3 * crate::ID_BLOCK_LEN).unwrap();
+        for _ in 0..=crate::ID_BLOCK_LEN {
+            let id = ids.next().unwrap().get();
+            assert!(id < run.first || id >= run.end());
+        }
+        assert!(before.get() < run.first);
+        assert!(ids.reserve_run(0).is_err());
+        assert!(matches!(ids.reserve_run(u64::MAX), Err(AllocError::IdsExhausted)));
+        assert!(matches!(ids.reserve_run(LocalId::MAX.get()), Err(AllocError::IdsExhausted)));
     }
 
     #[test]

@@ -26,6 +26,12 @@ impl IdBlock {
         Some(IdBlock { first, len: ID_BLOCK_LEN.min(LocalId::MAX.get() - first + 1) })
     }
 
+    /// The `len` ids from `first` on; `None` where they reach past the 48 bits, are none, or `first` is a service's.
+    pub fn run(first: u64, len: u64) -> Option<IdBlock> {
+        let last = first.checked_add(len.checked_sub(1)?)?;
+        (first >= Self::FIRST && last <= LocalId::MAX.get()).then_some(IdBlock { first, len })
+    }
+
     /// The id after the last one.
     pub fn end(&self) -> u64 {
         self.first.saturating_add(self.len)

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Coordinates, LocalId, RegionId, RegionKey, RegionRecord, Seal, canonical_form::CanonicalForm,
-    hash_bytes,
+    Coordinates, Forwarding, RegionId, RegionKey, RegionRecord, Seal,
+    canonical_form::CanonicalForm, hash_bytes,
 };
 
 /// One change of the federation.
@@ -28,18 +28,9 @@ pub enum Change {
     },
     /// A region is gone for good and leaves a tombstone.
     Leave(RegionId),
-    /// The ids `first` to `last` of region `from`, pids and record ids alike, are served by region `to` from now on; by
-    /// `from` itself again where `to` is `from`. The ids stay what they are.
-    Split {
-        /// The region in the ids' upper bits.
-        from: RegionId,
-        /// Who serves them.
-        to: RegionId,
-        /// The first local id.
-        first: LocalId,
-        /// The last local id, itself included.
-        last: LocalId,
-    },
+    /// A range of a region's ids, pids and record ids alike, is served by another region from now on; by itself again
+    /// where the two are the same. The ids stay what they are.
+    Split(Forwarding),
     /// A term begins: from this entry on, and until the next one of this kind, this region writes the log. No term begins
     /// otherwise but the first, which the root's own [`Join`](Self::Join) begins.
     Master(RegionId),
@@ -70,7 +61,7 @@ impl Change {
         match self {
             Change::Join(record) => Some(record.id),
             Change::Live(id) | Change::Leave(id) | Change::Update { id, .. } => Some(*id),
-            Change::Split { from, .. } => Some(*from),
+            Change::Split(range) => Some(range.from),
             Change::Master(_)
             | Change::Candidates(_)
             | Change::Delegate { .. }
@@ -104,12 +95,13 @@ impl LogEntry {
     ///        | 2 u8 · id u16                                     (live)
     ///        | 3 u8 · id u16 · addresses · region · coordinates  (update)
     ///        | 4 u8 · id u16                                     (leave)
-    ///        | 5 u8 · from u16 · to u16 · first u64 · last u64   (split)
+    ///        | 5 u8 · range                                      (split)
     ///        | 6 u8 · state hash [32]                            (checkpoint)
     ///        | 16 u8 · id u16                                    (master)
     ///        | 17 u8 · count u32 · id u16...                     (candidates)
     ///        | 18 u8 · id u16 · first u16 · last u16             (delegate)
     /// record = id u16 · text(name) · region · addresses · key hash [32] · status u8 · coordinates
+    /// range  = from u16 · to u16 · first u64 · last u64 · seat u64
     /// region = id u16, or 0 for none                (status: 0 joining, 1 live, 2 left)
     /// addresses   = count u32 · text...             text = length u32 · bytes
     /// coordinates = 0 u8 | 1 u8 · lat f64 · lon f64
@@ -189,7 +181,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::{KeyHash, Status};
+    use crate::{KeyHash, LocalId, Status};
 
     fn region(id: u16) -> RegionId {
         RegionId::new(id).unwrap()
@@ -234,11 +226,11 @@ mod tests {
     fn every_field_is_under_the_hash() {
         let base = entry(Change::Join(join()));
         let key = RegionKey::from_seed(&[1; 32]).unwrap();
-        let split = |from, to, first, last| Change::Split {
-            from: region(from),
-            to: region(to),
-            first: LocalId::new(first).unwrap(),
-            last: LocalId::new(last).unwrap(),
+        let local = |local| LocalId::new(local).unwrap();
+        let split = |from, to, first, last, seat| {
+            let (from, to) = (region(from), region(to));
+            let (first, last, seat) = (local(first), local(last), local(seat));
+            Change::Split(Forwarding { from, first, last, to, seat })
         };
         let mut others = vec![
             LogEntry { term: 2, ..base.clone() },
@@ -248,10 +240,11 @@ mod tests {
             entry(Change::Leave(region(1))),
             LogEntry { seal: Some(key.sign(region(1), b"")), ..base.clone() },
             LogEntry { seal: Some(key.sign(region(2), b"")), ..base.clone() },
-            entry(split(1, 2, 256, 300)),
-            entry(split(2, 1, 256, 300)),
-            entry(split(1, 2, 257, 300)),
-            entry(split(1, 2, 256, 301)),
+            entry(split(1, 2, 256, 300, 900)),
+            entry(split(2, 1, 256, 300, 900)),
+            entry(split(1, 2, 257, 300, 900)),
+            entry(split(1, 2, 256, 301, 900)),
+            entry(split(1, 2, 256, 300, 901)),
             entry(Change::Master(region(1))),
             entry(Change::Candidates(vec![region(1)])),
             entry(Change::Candidates(vec![region(1), region(2)])),
@@ -307,12 +300,13 @@ mod tests {
             Change::Leave(region(4)),
             Change::Candidates(vec![region(4)]),
             Change::Checkpoint { state_hash: [3; 32] },
-            Change::Split {
+            Change::Split(Forwarding {
                 from: region(1),
                 to: region(2),
                 first: LocalId::new(256).unwrap(),
                 last: LocalId::MAX,
-            },
+                seat: LocalId::new(256).unwrap(),
+            }),
         ];
         for change in changes {
             let mut entry = entry(change);

@@ -17,7 +17,7 @@ mod state;
 use std::sync::Arc;
 
 use crate::{
-    Change, Forwarding, Hierarchy, LocalId, LogEntry, RegionId, RegionKey, RegionName,
+    Change, Forwarding, Hierarchy, LocalId, LogEntry, RegionId, RegionKey, RegionName, RegionPid,
     RegionRecord, Status, Version,
 };
 pub use error::{ApplyError, RegistryError};
@@ -252,12 +252,12 @@ impl Registry {
     ///
     /// ```text
     /// state  = "fedist registry state 1\n" · order · count u32 · (number u16 · bucket hash [32])...
-    /// bucket = "fedist registry bucket 1\n" · count u32 · record... · count u32 · (from u16 · to u16 · first u64 · last u64)...
+    /// bucket = "fedist registry bucket 1\n" · count u32 · record... · count u32 · range...
     /// order  = master u16, or 0 for none · count u32 · candidate u16... · count u32 · block...
     /// block  = 3 u32 · to u16 · first u16 · last u16
     /// ```
     ///
-    /// Records and numbers are as [`LogEntry::hash`] says; a bucket has the records and forwardings of 64 consecutive
+    /// Records, ranges and numbers are as [`LogEntry::hash`] says; a bucket has the records and forwardings of 64 consecutive
     /// region numbers, in order; buckets that never had any are absent.
     pub fn state_hash(&self) -> [u8; 32] {
         self.state.hash()
@@ -335,6 +335,14 @@ impl Registry {
     /// or a record id.
     pub fn serving(&self, id: impl crate::Homed) -> RegionId {
         self.state.serving(id.home_region(), id.local_id())
+    }
+
+    /// Where the actor that a pid names lives: at the pid itself, or at the seat that its range was given in the region
+    /// which serves it since a split.
+    pub fn seat(&self, pid: RegionPid) -> RegionPid {
+        self.state
+            .forwarding(pid.region(), pid.local())
+            .map_or(pid, |range| range.seat_of(pid.local()))
     }
 
     /// Who serves local id `local` of `region`; see [`serving`](Self::serving).

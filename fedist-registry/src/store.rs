@@ -131,14 +131,26 @@ impl Store {
     /// [`StoreError::IdsExhausted`] past 2^48, or as any write. After an error the block is skipped or still free, never
     /// given to two.
     pub fn reserve_block(&self) -> Result<IdBlock, StoreError> {
+        self.reserve(IdBlock::starting_at)
+    }
+
+    /// As many consecutive ids, under the same promise.
+    ///
+    /// # Errors
+    /// As [`reserve_block`](Self::reserve_block).
+    pub fn reserve_run(&self, len: u64) -> Result<IdBlock, StoreError> {
+        self.reserve(|next| IdBlock::run(next, len))
+    }
+
+    fn reserve(&self, choose: impl FnOnce(u64) -> Option<IdBlock>) -> Result<IdBlock, StoreError> {
         self.write_fact(|txn| {
             let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
             let next = self.number(&numbers, NEXT_ID)?.unwrap_or(IdBlock::FIRST);
             if next < IdBlock::FIRST {
                 return Err(StoreError::damaged(&self.path, "the next local id is a service's"));
             }
-            let block = IdBlock::starting_at(next)
-                .ok_or_else(|| StoreError::IdsExhausted { path: self.path.clone() })?;
+            let block =
+                choose(next).ok_or_else(|| StoreError::IdsExhausted { path: self.path.clone() })?;
             numbers.insert(NEXT_ID, block.end()).map_err(self.redb())?;
             Ok(block)
         })

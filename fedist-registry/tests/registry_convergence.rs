@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::OnceLock;
 
 use fedist_registry::{
-    Change, KeyHash, LocalId, LogEntry, Micros, RegionId, RegionKey, RegionRecord, Registry,
-    RegistryMessage, Replication, ReplicationConfig, Snapshot, Status, Step, Version,
+    Change, Forwarding, KeyHash, LocalId, LogEntry, Micros, RegionId, RegionKey, RegionRecord,
+    Registry, RegistryMessage, Replication, ReplicationConfig, Snapshot, Status, Step, Version,
 };
 
 /// A mistake that the checks must notice.
@@ -430,7 +430,10 @@ impl World {
                 let last = first + self.random.u64(0..200);
                 let id = |local| LocalId::new(local).unwrap();
                 let to = self.any_region();
-                self.write(Change::Split { from: one, to, first: id(first), last: id(last) })?;
+                // Seats never meet where they lie this far apart.
+                let seat = id(1_000_000 * self.history.len() as u64 + 256);
+                let range = Forwarding { from: one, first: id(first), last: id(last), to, seat };
+                self.write(Change::Split(range))?;
             }
             13 | 14 => {
                 let addresses = vec![format!("h{}:2", self.random.u8(..))];

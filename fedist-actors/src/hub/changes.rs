@@ -3,12 +3,12 @@
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use fedist_registry::{
-    Change, LocalId, RegionId, RegionPid, RegionRecord, RegistryError, Status, service,
+    Change, Forwarding, LocalId, RegionId, RegionPid, RegionRecord, RegistryError, Status, service,
 };
 
 use super::{
     Core,
-    membership::{Propose, ProposeError},
+    membership::{Propose, ProposeError, ReserveSeats},
 };
 use crate::{AskError, DropReason, Node, Origin, PidSend, View, outbound::Outbound};
 
@@ -35,6 +35,14 @@ pub enum ChangeError {
     Master {
         /// Whom it was.
         master: RegionId,
+        /// Why not.
+        error: AskError,
+    },
+    /// The region that was to receive ids could not be asked. Nothing was changed.
+    #[error("region {region} could not be asked to receive the ids: {error}")]
+    Receiver {
+        /// Which one.
+        region: RegionId,
         /// Why not.
         error: AskError,
     },
@@ -112,7 +120,27 @@ impl Node {
         to: RegionId,
     ) -> Result<u64, ChangeError> {
         let (first, last) = ids.into_inner();
-        self.propose(Change::Split { from: of, to, first, last }).await
+        let range = |seat| Change::Split(Forwarding { from: of, first, last, to, seat });
+        // What the rules say without knowing the seats is known before any are reserved.
+        let held = self.view();
+        match held.registry.draft(held.registry.term().max(1), range(first)) {
+            Ok(_) | Err(RegistryError::SeatsTaken { .. }) => {}
+            Err(error) => return Err(ChangeError::Refused(error.to_string())),
+        }
+        let seat = match to == of {
+            true => first,
+            false => self.seats_in(to, last.get() - first.get() + 1).await?,
+        };
+        self.propose(range(seat)).await
+    }
+
+    /// Has a region reserve as many of its own ids; gives the first.
+    async fn seats_in(&self, region: RegionId, len: u64) -> Result<LocalId, ChangeError> {
+        let answer = RegionPid::new(region, service::REGISTRAR)
+            .send(self, ReserveSeats { len, origin: Origin::here() })
+            .await
+            .map_err(|error| ChangeError::Receiver { region, error })?;
+        answer.map_err(ChangeError::Refused)
     }
 
     /// Leaves the federation for good and stops the node: its actors end, what is under way arrives, the registry keeps a

@@ -81,6 +81,9 @@ impl Core {
     }
 
     fn deliver_tell(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes) {
+        if let Some(seat) = self.moved_to(header) {
+            return self.forward_tell(src, header, body, seat);
+        }
         let found = self.inlet_for(header);
         let (process, inlet) = match found {
             Ok(found) => found,
@@ -107,6 +110,9 @@ impl Core {
     }
 
     fn deliver_ask(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes) {
+        if let Some(seat) = self.moved_to(header) {
+            return self.forward_ask(src, header, body, seat);
+        }
         let (process, inlet) = match self.inlet_for(header) {
             Ok(found) => found,
             Err(error) => return self.refuse_ask(src, header, error),
@@ -164,6 +170,52 @@ impl Core {
 
     fn process(&self, local: LocalId) -> Option<Arc<Process>> {
         self.node.inner().processes.get(local)
+    }
+
+    // ---- pids that were split off ------------------------------------------------------------
+
+    /// Where the actor lives that a record is for, if that is another region: the sender's registry is behind.
+    fn moved_to(&self, header: &RecordHeader) -> Option<RegionPid> {
+        let pid = RegionPid::new(self.region(), header.to?);
+        Some(self.node.seat(pid)).filter(|seat| seat.region() != self.region())
+    }
+
+    /// Passes a tell on, once, in the order in which such tells came. From here on it is this region's: the sender's own
+    /// number means nothing there.
+    fn forward_tell(
+        &mut self,
+        src: RegionId,
+        header: &RecordHeader,
+        body: &Bytes,
+        seat: RegionPid,
+    ) {
+        let region = seat.region();
+        let onward = RecordHeader { to: Some(seat.local()), from: None, ..*header };
+        let refused =
+            self.node.inner().gates.get(region).acquire(onward.encoded_len(body.len())).err();
+        if let Some(refused) = refused {
+            let reason = self.node.refusal(region, &refused);
+            return self.bounce_tell(src, header, crate::address::drop_reason(&reason));
+        }
+        self.count("split_tells_forwarded");
+        self.handle_outbound(Outbound::Tell { region, header: onward, body: body.clone() });
+    }
+
+    /// Asks in the asker's place and passes the answer back.
+    fn forward_ask(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes, seat: RegionPid) {
+        let region = seat.region();
+        let onward = RecordHeader { to: Some(seat.local()), from: None, correlation: 0, ..*header };
+        let refused =
+            self.node.inner().gates.get(region).acquire(onward.encoded_len(body.len())).err();
+        if let Some(refused) = refused {
+            let reason = self.node.refusal(region, &refused);
+            return self.refuse_ask(src, header, reason);
+        }
+        self.count("split_asks_forwarded");
+        let (reply, answered) = tokio::sync::oneshot::channel();
+        self.handle_outbound(Outbound::Ask { region, header: onward, body: body.clone(), reply });
+        let outcome = Box::pin(async move { answered.await.unwrap_or(Err(AskError::Stopped)) });
+        let _ = self.answers.send(reply_when_done(self.node.clone(), src, *header, outcome));
     }
 
     fn bounce_tell(&mut self, src: RegionId, header: &RecordHeader, reason: DropReason) {

@@ -196,6 +196,8 @@ impl Launch {
                 registry: registry.clone(),
                 routes: RouteTable::empty(me),
             }),
+            any_split: AtomicBool::new(registry.forwardings().next().is_some()),
+            adopting: std::sync::Mutex::default(),
             registry_index: watch::Sender::new(registry.version().index),
             dead_letters: DeadLetters::new(),
             ties: Ties::default(),

@@ -5,12 +5,12 @@
 //! (`replicas.rs`); when the newcomer sees itself in its copy it says `Activate`, which goes the same way, and when it sees
 //! itself *live* it may send across regions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{
-    Change, Micros, RegionId, RegionKey, RegionPid, RegionRecord, RegistryError, Replication,
-    ReplicationConfig, RouteNews, Status, service,
+    Change, LocalId, Micros, RegionId, RegionKey, RegionPid, RegionRecord, RegistryError,
+    Replication, ReplicationConfig, RouteNews, Status, service,
 };
 use fedist_transport::link::LinkError;
 
@@ -24,6 +24,25 @@ use crate::{Context, Message, Origin, PidSend, StartError, outbound::Outbound};
 pub(crate) struct Propose {
     pub(crate) change: Change,
     pub(crate) origin: Origin,
+}
+
+/// Asks a region to set as many of its own local ids aside, as seats for ids that are split off to it.
+#[derive(Debug, Message, serde::Serialize, serde::Deserialize)]
+#[rtype(result = "Result<LocalId, String>")]
+#[wire(name = "fedist.registrar.seats", version = 1, crate = "crate")]
+pub(crate) struct ReserveSeats {
+    pub(crate) len: u64,
+    pub(crate) origin: Origin,
+}
+
+impl Handler<ReserveSeats> for Registrar {
+    type Result = MessageResult<ReserveSeats>;
+
+    fn handle(&mut self, message: ReserveSeats, _: &mut Context<Self>) -> Self::Result {
+        let mut core = self.core.borrow_mut();
+        let from = message.origin.region().unwrap_or(core.region());
+        MessageResult(core.reserve_seats(from, message.len))
+    }
 }
 
 /// Why the master did not make a change.
@@ -72,6 +91,8 @@ pub(super) struct Membership {
     pub(super) replication: Replication,
     /// What the last attempt to join said.
     pub(super) last_answer: String,
+    /// How often each region had seats reserved here.
+    seats_reserved: HashMap<RegionId, u32>,
     /// The tombstones in the copy.
     pub(super) left: HashSet<RegionId>,
     /// Whether this region leaves for good, and so does not ask to be taken in again.
@@ -87,6 +108,7 @@ impl Membership {
             key,
             replication: Replication::new(me, ReplicationConfig::default()),
             last_answer: String::new(),
+            seats_reserved: HashMap::new(),
             left: HashSet::new(),
             leaving: false,
             last_request: Micros::ZERO,
@@ -114,11 +136,37 @@ impl Core {
             // A hub may vouch for a newcomer, whose key it has seen.
             Change::Join(_) | Change::Live(_) => true,
             // Who serves the ids gives them away.
-            Change::Split { from: of, first, .. } => {
-                self.registry.serving_local(*of, *first) == from
-            }
+            Change::Split(range) => self.registry.serving_local(range.from, range.first) == from,
             other => from == self.region() || other.region() == Some(from),
         }
+    }
+
+    /// Sets ids aside for a region that hands some over. Bounded, since ids are never given back.
+    fn reserve_seats(&mut self, from: RegionId, len: u64) -> Result<LocalId, String> {
+        if !(1..=MAX_SEATS).contains(&len) {
+            return Err(format!(
+                "{len} ids in one range; 1 to {MAX_SEATS} move at a time; split part by part"
+            ));
+        }
+        if !self.is_live() || !self.registry.is_live(from) {
+            return Err(format!(
+                "region {} or region {from} is not live; only live regions split; wait until both are",
+                self.region()
+            ));
+        }
+        let asked = self.membership.seats_reserved.entry(from).or_default();
+        if *asked >= MAX_RESERVATIONS {
+            return Err(format!(
+                "region {from} had seats reserved {MAX_RESERVATIONS} times since this node's start; that is all; restart the node"
+            ));
+        }
+        *asked += 1;
+        let ids = self.node.inner().ids.load();
+        let run = match &*ids {
+            Some(ids) => ids.reserve_run(len).map_err(|error| error.to_string())?,
+            None => return Err("the node is stopped".to_owned()),
+        };
+        LocalId::new(run.first).map_err(|error| error.to_string())
     }
 
     /// Makes a change as the master: appended, durable, shown to all.
@@ -390,4 +438,8 @@ impl Core {
 
 /// How the close of a link begins that refuses a number to its key.
 pub(super) const ID_CONFLICT: &str = "IdConflict";
+/// Ids that move in one range, at most.
+const MAX_SEATS: u64 = 1 << 32;
+/// How often one region has seats reserved in one life of the node, at most.
+const MAX_RESERVATIONS: u32 = 1 << 16;
 const JOIN_RETRY: Micros = Micros::from_millis(1_000);

@@ -247,6 +247,8 @@ impl Core {
             .view
             .store(Arc::new(View { registry: self.registry.clone(), routes: self.routes.clone() }));
         let index = self.registry.version().index;
+        let any_split = self.registry.forwardings().next().is_some();
+        self.node.inner().any_split.store(any_split, std::sync::atomic::Ordering::Relaxed);
         self.node
             .inner()
             .registry_index

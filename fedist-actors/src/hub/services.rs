@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     Hub,
     links::MAX_LINKS,
-    membership::{Propose, Registrar},
+    membership::{Propose, Registrar, ReserveSeats},
     relay::RELAYS,
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(super) fn list(hub: Hub) {
             Rc::new(move |node| {
                 let core = Rc::clone(&registrar_core);
                 let addr = node.spawn_here_at(service::REGISTRAR, move |_| Registrar { core })?;
-                Ok(node.export(&addr).handles::<Propose>().publish()?)
+                Ok(node.export(&addr).handles::<Propose>().handles::<ReserveSeats>().publish()?)
             }),
         ),
         (

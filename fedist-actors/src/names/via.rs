@@ -247,6 +247,7 @@ impl<M: WireMessage> Attempt<M> {
         pid: RegionPid,
         deadline: Duration,
     ) -> (Result<M::Result, AskError>, Option<Self>) {
+        let pid = node.seat(pid);
         if pid.region() == node.region() {
             if let Err(error) = node.local_route::<M>(pid) {
                 return (Err(error), Some(self));

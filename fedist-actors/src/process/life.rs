@@ -101,6 +101,12 @@ impl Node {
         sink: DownSink,
     ) {
         let inner = self.inner();
+        let (asked, pid) = (pid, self.seat(pid));
+        let sink: DownSink = match asked == pid {
+            true => sink,
+            // Told under the pid that was asked about.
+            false => Box::new(move |down| sink(Down { pid: asked, ..down })),
+        };
         if pid.region() != inner.region {
             inner.ties.hold(monitor, Held { pid, holder, sink });
             self.signal(pid.region(), &Signal::Monitor { pid, monitor });
@@ -118,6 +124,7 @@ impl Node {
     /// Takes a monitor back. False when it has fired already.
     pub(crate) fn unwatch(&self, pid: RegionPid, monitor: MonitorRef) -> bool {
         let inner = self.inner();
+        let pid = self.seat(pid);
         if pid.region() == inner.region {
             return inner
                 .processes
@@ -161,6 +168,17 @@ impl Node {
 
     /// A process of another region wants to know of the end of one of ours.
     pub(crate) fn watched_from(&self, region: RegionId, pid: RegionPid, monitor: MonitorRef) {
+        if self.is_elsewhere(pid) {
+            // The asker's registry is behind: watch in its place.
+            let node = self.clone();
+            self.watch(
+                pid,
+                Box::new(move |down| {
+                    node.signal(region, &Signal::Down { pid, monitor, reason: down.reason });
+                }),
+            );
+            return;
+        }
         let ties = &self.inner().ties;
         let refused = match self.local_address_of(pid) {
             None => Some(ExitReason::NoActor),
@@ -189,6 +207,7 @@ impl Node {
     /// Links a process of this node to any other. Linking twice is linking once.
     pub(crate) fn link(&self, me: LocalId, other: RegionPid) {
         let inner = self.inner();
+        let other = self.seat(other);
         let pid = RegionPid::new(inner.region, me);
         let Some(process) = inner.processes.get(me) else {
             return;
@@ -225,6 +244,7 @@ impl Node {
     /// Takes a link back; no exit signal comes over it any more.
     pub(crate) fn unlink(&self, me: LocalId, other: RegionPid) {
         let inner = self.inner();
+        let other = self.seat(other);
         let pid = RegionPid::new(inner.region, me);
         let was_linked = inner
             .processes
@@ -287,6 +307,7 @@ impl Node {
     /// The same actors obey as for [`exit`](Self::exit).
     pub fn kill(&self, pid: RegionPid) {
         let from = self.own_pid();
+        let pid = self.seat(pid);
         if pid.region() == self.region() {
             self.exit_signal(pid.local(), from, ExitReason::Killed, ExitKind::Kill);
         } else {
@@ -295,6 +316,7 @@ impl Node {
     }
 
     pub(crate) fn signal_exit(&self, from: RegionPid, to: RegionPid, reason: ExitReason) {
+        let to = self.seat(to);
         if to.region() == self.region() {
             self.exit_signal(to.local(), from, reason, ExitKind::Sent);
         } else {

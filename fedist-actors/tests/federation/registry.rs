@@ -1,7 +1,9 @@
 //! Copies of the registry, and changes of regions at run time: moves, leaves, splits.
 
-use fedist_actors::{ChangeError, Node, PidSend, SendError};
-use fedist_registry::{Pull, Status, Version};
+use std::time::Duration;
+
+use fedist_actors::{AdoptError, AskError, ChangeError, ExitReason, Node, PidSend, SendError};
+use fedist_registry::{Pull, RegionPid, Status, Version};
 use fedist_transport::memory::MemoryNet;
 
 use crate::support::*;
@@ -146,5 +148,110 @@ fn a_region_leaves_after_its_children_and_is_unknown_from_then_on() {
         })
         .await;
         stop(&[nodes[0].clone(), nodes[1].clone(), back]).await;
+    });
+}
+
+async fn notes(pid: RegionPid, from: &Node) -> Vec<u64> {
+    pid.send(from, Notes).await.unwrap()
+}
+
+#[test]
+fn pids_of_a_range_that_was_split_off_work_from_everywhere_under_their_new_region() {
+    run(async {
+        let net = MemoryNet::new(1);
+        let nodes = chain(&net, 4).await;
+        let (old, new) = (&nodes[1], &nodes[3]);
+        let book = notebook(old);
+        let other = old.spawn(Notebook::default()).unwrap();
+        let stays = old.export(&other).handles::<Note>().handles::<Notes>().publish().unwrap();
+        let cached = nodes[0].address::<Notebook>(book);
+        let own = old.address::<Notebook>(book);
+        cached.tell(Note(1)).await.unwrap();
+        eventually("1 has arrived", || async { notes(book, &nodes[2]).await == [1] }).await;
+
+        // The application moves what the actor keeps; here it is the notes.
+        let kept = notes(book, old).await;
+        old.exit(book, ExitReason::Shutdown);
+        eventually("the old actor has ended", || async {
+            matches!(book.send(old, Notes).await, Err(AskError::NoActor(_)))
+        })
+        .await;
+        let early = new.adopt(book, Notebook::default()).err().unwrap();
+        assert!(matches!(early, AdoptError::NotHandedOver { .. }), "{early}");
+        old.split(old.region(), book.local()..=book.local(), new.region()).await.unwrap();
+        alike(&nodes).await;
+        assert_eq!(nodes[0].view().registry.serving(book), new.region());
+        assert_eq!(nodes[0].view().registry.serving(stays), old.region());
+        let elsewhere = old.adopt(book, Notebook::default()).err().unwrap();
+        assert!(matches!(elsewhere, AdoptError::ServedElsewhere { by, .. } if by == new.region()));
+
+        let moved = new.adopt(book, Notebook::default()).unwrap();
+        new.export(&moved).handles::<Note>().handles::<Notes>().publish().unwrap();
+        for note in kept {
+            book.do_send(new, Note(note));
+        }
+        let again = new.adopt(book, Notebook::default()).err().unwrap();
+        assert!(matches!(again, AdoptError::Occupied { .. }), "{again}");
+        // By a bare pid, by an address made before, and by one made in the old region itself.
+        book.tell(&nodes[2], Note(2)).await.unwrap();
+        eventually("2 has arrived", || async { notes(book, new).await.len() == 2 }).await;
+        cached.tell(Note(3)).await.unwrap();
+        eventually("3 has arrived", || async { notes(book, old).await.len() == 3 }).await;
+        own.tell(Note(4)).await.unwrap();
+        eventually("4 has arrived", || async { notes(book, &nodes[0]).await.len() == 4 }).await;
+        assert_eq!(notes(book, new).await, [1, 2, 3, 4]);
+        assert!(notes(stays, new).await.is_empty());
+
+        // Its end is told under the old pid.
+        let watch = nodes[0].monitor(book);
+        eventually("the monitor is set", || async { notes(book, &nodes[0]).await.len() == 4 })
+            .await;
+        new.exit(book, ExitReason::Shutdown);
+        let down = watch.await;
+        assert_eq!((down.pid, down.reason), (book, ExitReason::Shutdown));
+        assert!(matches!(book.send(&nodes[2], Notes).await, Err(AskError::NoActor(_))));
+        stop(&nodes).await;
+    });
+}
+
+#[test]
+fn what_is_sent_by_an_old_registry_is_passed_on_once_and_in_order() {
+    run(async {
+        let net = MemoryNet::new(1);
+        // 1 - 2 - 3, and 4 far away below 1.
+        net.set_latency(id(1), id(4), Duration::from_millis(300));
+        let mut nodes = chain(&net, 3).await;
+        nodes.push(below(&net, 1, 4).start().await.unwrap());
+        routed(&nodes).await;
+        let (old, new, behind) = (&nodes[1], &nodes[2], &nodes[3]);
+        let book = notebook(old);
+        old.exit(book, ExitReason::Shutdown);
+        eventually("the old actor has ended", || async {
+            matches!(book.send(old, Notes).await, Err(AskError::NoActor(_)))
+        })
+        .await;
+        old.split(old.region(), book.local()..=book.local(), new.region()).await.unwrap();
+        new.registry_at(old.view().registry.version().index).await.unwrap();
+        let moved = new.adopt(book, Notebook::default()).unwrap();
+        new.export(&moved).handles::<Note>().handles::<Notes>().publish().unwrap();
+        let knows = || behind.view().registry.serving(book) == new.region();
+        let (mut sent, mut by_old) = (0, 0);
+        while !knows() {
+            book.try_send(behind, Note(sent)).unwrap();
+            sent += 1;
+            // Those that were sent before the copy changed, surely.
+            by_old = if knows() { by_old } else { sent };
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        eventually("all have arrived", || async { notes(book, new).await.len() as u64 == sent })
+            .await;
+        let arrived = notes(book, new).await;
+        let by_old: Vec<u64> = arrived.iter().copied().filter(|note| *note < by_old).collect();
+        assert!(by_old.is_sorted(), "in the order sent, and none twice: {by_old:?}");
+        let counters = old.status().await.unwrap().counters;
+        let forwarded = counters.get("split_tells_forwarded").copied().unwrap_or(0);
+        assert!(forwarded >= by_old.len() as u64, "{counters:?}");
+        println!("{sent} sent, {forwarded} passed on by the old region");
+        stop(&nodes).await;
     });
 }

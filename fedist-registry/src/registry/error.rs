@@ -195,6 +195,16 @@ pub enum RegistryError {
         /// The last id.
         last: LocalId,
     },
+    /// Others of the receiver's ids stand for another range already. Retry with ids that it has reserved now.
+    #[error(
+        "seats in region {to} are taken by ids of region {of}; each seat is of one id; let region {to} reserve others"
+    )]
+    SeatsTaken {
+        /// The receiver.
+        to: RegionId,
+        /// Whose ids have the seats.
+        of: RegionId,
+    },
     /// Several regions serve parts of the range. Split the parts one by one.
     #[error(
         "ids {first}..={last} of region {from} are served by several regions; a range moves from one to one; split it part by part"

@@ -57,9 +57,7 @@ impl Registry {
                     None => Ok(()),
                 }
             }
-            Change::Split { from, to, first, last } => {
-                self.check_split(Forwarding { from: *from, first: *first, last: *last, to: *to })
-            }
+            Change::Split(range) => self.check_split(*range),
             Change::Master(id) => self.check_live(*id),
             Change::Candidates(ids) => self.check_candidates(ids),
             Change::Delegate { to, first, last } => self.check_block(*to, *first, *last),
@@ -121,11 +119,24 @@ impl Registry {
     }
 
     fn check_split(&self, new: Forwarding) -> Result<(), RegistryError> {
-        let Forwarding { from, first, last, to } = new;
+        let Forwarding { from, first, last, to, seat } = new;
         self.known(from)?;
         self.check_live(to)?;
-        if first > last || first.is_service() {
-            return Err(RegistryError::BadRange { first, last });
+        let last_seat = match new.last_seat() {
+            Some(last_seat) if !first.is_service() && !seat.is_service() => last_seat,
+            _ => return Err(RegistryError::BadRange { first, last }),
+        };
+        if to != from {
+            // Each seat is of one id. What the range itself had before is let go by this change.
+            let taken = |held: &&Forwarding| {
+                held.to == to
+                    && (held.from != from || held.last < first || held.first > last)
+                    && held.seat <= last_seat
+                    && held.last_seat().is_some_and(|held_last| held_last >= seat)
+            };
+            if let Some(held) = self.forwardings().find(taken) {
+                return Err(RegistryError::SeatsTaken { to, of: held.from });
+            }
         }
         let holder = self.state.serving(from, first);
         let ranges = self.state.forwardings_of(from);

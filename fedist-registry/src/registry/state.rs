@@ -79,11 +79,16 @@ impl State {
         self.buckets.get(&Bucket::of(region)).map_or(&[], |bucket| bucket.forwardings_of(region))
     }
 
-    /// Who serves an id.
-    pub(crate) fn serving(&self, region: RegionId, local: LocalId) -> RegionId {
+    /// The range that an id was given away with, if it was.
+    pub(crate) fn forwarding(&self, region: RegionId, local: LocalId) -> Option<&Forwarding> {
         let ranges = self.forwardings_of(region);
         let at = ranges.partition_point(|range| range.last < local);
-        ranges.get(at).filter(|range| range.first <= local).map_or(region, |range| range.to)
+        ranges.get(at).filter(|range| range.first <= local)
+    }
+
+    /// Who serves an id.
+    pub(crate) fn serving(&self, region: RegionId, local: LocalId) -> RegionId {
+        self.forwarding(region, local).map_or(region, |range| range.to)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -152,10 +157,9 @@ impl State {
                 }
                 self.edit(*id, |held| held.status = Status::Left);
             }
-            Change::Split { from, to, first, last } => {
-                let new = Forwarding { from: *from, first: *first, last: *last, to: *to };
-                let bucket = Arc::make_mut(self.buckets.entry(Bucket::of(*from)).or_default());
-                bucket.lay(new);
+            Change::Split(range) => {
+                let bucket = Arc::make_mut(self.buckets.entry(Bucket::of(range.from)).or_default());
+                bucket.lay(*range);
             }
             Change::Master(id) => Arc::make_mut(&mut self.order).master = Some(*id),
             Change::Candidates(ids) => Arc::make_mut(&mut self.order).candidates.clone_from(ids),
@@ -257,7 +261,7 @@ impl Bucket {
         let fits = ordered
             && records.iter().all(|record| here(record.id))
             && forwardings.iter().all(|range| {
-                here(range.from) && range.first <= range.last && range.to != range.from
+                here(range.from) && range.last_seat().is_some() && range.to != range.from
             });
         fits.then(|| Bucket { records, forwardings, hash: OnceLock::new() })
     }

@@ -451,13 +451,15 @@ fn in_each_term_the_region_writes_that_began_it() {
     assert_eq!(registry.apply(late), Err(ApplyError::StaleTerm { have: 2, got: 1 }));
 }
 
+/// The seats lie a million and as many times a hundred thousand as the region's number further up.
 fn split(from: u16, to: u16, first: u64, last: u64) -> Change {
-    Change::Split {
-        from: region(from),
-        to: region(to),
-        first: LocalId::new(first).unwrap(),
-        last: LocalId::new(last).unwrap(),
-    }
+    seated(from, to, first, last, 1_000_000 + 100_000 * u64::from(from) + first)
+}
+
+fn seated(from: u16, to: u16, first: u64, last: u64, seat: u64) -> Change {
+    let id = |local| LocalId::new(local).unwrap();
+    let (from, to) = (region(from), region(to));
+    Change::Split(Forwarding { from, first: id(first), last: id(last), to, seat: id(seat) })
 }
 
 #[test]
@@ -521,6 +523,25 @@ fn bad_splits_are_refused_by_name() {
         RegistryError::TooManyRanges { from }
     );
     write(&mut registry, split(4, 5, 1_006, 1_009)).unwrap();
+}
+
+#[test]
+fn each_seat_is_of_one_id() {
+    let mut registry = federation();
+    write(&mut registry, seated(4, 5, 1_000, 1_009, 7_000)).unwrap();
+    let seat = |registry: &Registry, id: &str| registry.seat(id.parse().unwrap()).to_string();
+    assert_eq!(seat(&registry, "4.1003"), "5.7003");
+    assert_eq!(seat(&registry, "4.1010"), "4.1010");
+    let taken = Err(RegistryError::SeatsTaken { to: region(5), of: region(4) });
+    for seat in [6_991, 7_000, 7_009] {
+        assert_eq!(write(&mut registry, seated(3, 5, 300, 309, seat)), taken);
+        assert_eq!(write(&mut registry, seated(4, 5, 300, 309, seat)), taken);
+    }
+    write(&mut registry, seated(3, 5, 300, 309, 7_010)).unwrap();
+    write(&mut registry, seated(3, 2, 310, 319, 7_000)).unwrap();
+    let past = LocalId::MAX.get() - 3;
+    let error = refusal(&registry, seated(3, 2, 400, 409, past));
+    assert!(matches!(error, RegistryError::BadRange { .. }), "{error}");
 }
 
 #[test]
