@@ -56,6 +56,8 @@ mod guides {
     mod coming_from_ractor {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/registry.md")]
+    mod registry {}
     #[doc = include_str!("../docs/routing.md")]
     mod routing {}
     #[doc = include_str!("../docs/wire-protocol.md")]
