@@ -70,7 +70,7 @@ impl Dial {
 impl Core {
     /// Plans the mesh when it is time, and dials whom this region wants a link to and has none.
     pub(super) fn open_links(&mut self, now: Micros) {
-        if self.is_stopping() {
+        if self.is_stopping() || self.watch.drain.is_on() {
             return;
         }
         let state = (self.registry.version().index, self.links.len());
