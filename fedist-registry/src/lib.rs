@@ -12,7 +12,8 @@
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
 //!    [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`], and what others
-//!    may ask for: [`Allowance`]), [`ShortestPaths`], [`RouteTable`], [`RouteExplanation`];
+//!    may ask for: [`Allowance`]), [`ShortestPaths`], [`RouteTable`], [`RouteExplanation`]; large federations:
+//!    [`AreaMap`], [`Areas`];
 //! 5. which region something belongs to: [`Delineator`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -62,6 +63,8 @@ mod utilisation;
 // Routes.
 mod advertise;
 mod allowance;
+mod area;
+mod area_map;
 mod flood;
 mod link_state;
 mod link_state_db;
@@ -72,6 +75,8 @@ mod delineation;
 
 pub use advertise::AdvertPace;
 pub use allowance::Allowance;
+pub use area::Areas;
+pub use area_map::{AreaConfig, AreaMap};
 pub use clock_offset::{ClockInterval, ClockSample, LinkClock};
 pub use coordinates::Coordinates;
 pub use delineation::{

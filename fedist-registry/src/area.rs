@@ -1,0 +1,347 @@
+//! Areas: what a region of a large federation needs to know, and how a path goes on where its knowledge ends.
+//!
+//! Inside an area everybody knows all links. Of the links between areas each area *chooses* some; the regions at their ends
+//! are its *borders*. What a border says about its chosen links, and about the ways inside to the other borders, is known
+//! everywhere: that is the *backbone*. A region computes its routes over the links of its own area, the backbone, and for
+//! each region that it knows nothing about, a stub at the borders of that region's area.
+//!
+//! So a path may name a region that is no neighbour of the one before it: the next border of an area, or the destination
+//! inside its area. A frame's header is a loose source route there (RFC 791, section 3.1, has the idea): the region that has
+//! the frame puts its own best way inside in front of the name, avoiding every region that the header has already. A region
+//! never comes twice in a header, so a frame cannot loop, whatever the copies of different regions say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::route::{Avoid, Route, ShortestPaths, detour};
+use crate::{
+    AreaConfig, AreaMap, LinkAdvert, LinkCost, LinkState, LinkStateDb, RegionId, Registry,
+};
+
+/// What one region knows about areas, and what it tells others.
+///
+/// `inner` stands for the states of the own area: the owner keeps them, and gives them to nobody outside. While the federation
+/// is one area, they are all there is, and this holds nothing.
+#[derive(Clone, Debug)]
+pub struct Areas {
+    me: RegionId,
+    config: AreaConfig,
+    map: AreaMap,
+    backbone: LinkStateDb,
+    view: LinkStateDb,
+}
+
+impl Areas {
+    /// For a federation that is one area so far.
+    pub fn new(me: RegionId, config: AreaConfig) -> Areas {
+        let (backbone, view) = (LinkStateDb::new(), LinkStateDb::new());
+        Areas { me, config, map: AreaMap::flat(), backbone, view }
+    }
+
+    /// Whether there is more than one area.
+    pub fn is_split(&self) -> bool {
+        self.map.is_split()
+    }
+
+    /// Who belongs where.
+    pub fn map(&self) -> &AreaMap {
+        &self.map
+    }
+
+    /// Whether states are exchanged with a region as with one of the own area.
+    pub fn is_inside(&self, region: RegionId) -> bool {
+        self.map.same_area(self.me, region)
+    }
+
+    /// What the borders say, the own state included.
+    pub fn backbone(&self) -> &LinkStateDb {
+        &self.backbone
+    }
+
+    /// To be flooded to and from everybody.
+    pub fn backbone_mut(&mut self) -> &mut LinkStateDb {
+        &mut self.backbone
+    }
+
+    /// The registry has changed. True if the areas did; what is known about regions in other areas is then no longer to be
+    /// held among the inner states, and all has to be announced anew.
+    pub fn handle_registry(&mut self, registry: &Registry) -> bool {
+        let map = AreaMap::new(registry, &self.config);
+        if map == self.map {
+            return false;
+        }
+        self.map = map;
+        let gone: Vec<RegionId> =
+            self.backbone.regions().filter(|region| self.map.area_of(*region).is_none()).collect();
+        for region in gone {
+            self.backbone.remove(region);
+        }
+        true
+    }
+
+    /// What routes are computed over.
+    pub fn graph<'a>(&'a self, inner: &'a LinkStateDb) -> &'a LinkStateDb {
+        if self.is_split() { &self.view } else { inner }
+    }
+
+    /// Whether the states of these regions as they are now take something from the graph as it was built.
+    pub fn is_outdated(&self, inner: &LinkStateDb, regions: &[RegionId]) -> bool {
+        let holds = |region| inner.contains(region) || self.backbone.contains(region);
+        self.is_split()
+            && regions.iter().filter(|region| holds(**region)).any(|region| {
+                let lost = self.view.links(*region).any(|link| {
+                    link.hops() == 1 && holds(link.to) && !self.is_held(inner, *region, link.to)
+                });
+                let refuses = inner.no_transit(*region) || self.backbone.no_transit(*region);
+                lost || (refuses && !self.view.no_transit(*region))
+            })
+    }
+
+    /// Builds the graph anew from what is known now.
+    pub fn rebuild(&mut self, inner: &LinkStateDb) {
+        self.view = LinkStateDb::new();
+        if !self.is_split() {
+            self.backbone = LinkStateDb::new();
+            return;
+        }
+        let inside = ShortestPaths::compute(self.me, inner, &Avoid::NOTHING);
+        // An area that fell apart inside is reached from outside: its other part counts as another area.
+        let mut view = LinkStateDb::new();
+        for region in inner.regions().filter(|region| self.is_inside(*region)) {
+            if region == self.me || inside.cost(region).is_some() {
+                inner.get(region).into_iter().for_each(|state| view.put(state));
+            }
+        }
+        let borders: Vec<RegionId> =
+            self.backbone.regions().filter(|region| !view.contains(*region)).collect();
+        for region in &borders {
+            self.backbone.get(*region).into_iter().for_each(|state| view.put(state));
+        }
+        self.add_stubs(&mut view, &borders);
+        self.view = view;
+    }
+
+    /// Ties the regions that nothing is known about to the two borders of their area that are reached best.
+    fn add_stubs(&self, view: &mut LinkStateDb, borders: &[RegionId]) {
+        let paths = ShortestPaths::compute(self.me, view, &Avoid::NOTHING);
+        let mut entries: BTreeMap<RegionId, Vec<(LinkCost, RegionId)>> = BTreeMap::new();
+        for border in borders {
+            if let (Some(area), Some(cost)) = (self.map.area_of(*border), paths.cost(*border)) {
+                entries.entry(area).or_default().push((cost, *border));
+            }
+        }
+        let mut tied: BTreeMap<RegionId, Vec<LinkAdvert>> = BTreeMap::new();
+        for found in entries.values_mut() {
+            found.sort_unstable();
+            found.truncate(ENTRIES);
+        }
+        for (region, area) in self.map.iter().filter(|(region, _)| *region != self.me) {
+            if view.contains(region) {
+                continue;
+            }
+            let hops = expected_hops(self.map.size_of(area));
+            let tie = |to| LinkAdvert::new(to, LinkCost::ZERO).over_hops(hops);
+            let links: Vec<LinkAdvert> =
+                entries.get(&area).into_iter().flatten().map(|(_, border)| tie(*border)).collect();
+            for (_, border) in entries.get(&area).into_iter().flatten() {
+                tied.entry(*border).or_default().push(tie(region));
+            }
+            if !links.is_empty() {
+                view.put(LinkState {
+                    region,
+                    seq: 0,
+                    relay: LinkCost::ZERO,
+                    no_transit: true,
+                    links,
+                });
+            }
+        }
+        for (border, more) in tied {
+            if let Some(mut state) = view.get(border) {
+                state.links.extend(more);
+                view.put(state);
+            }
+        }
+    }
+
+    /// What this region has to say as a border of its area, with the sequence number of what it said last; none if it is no
+    /// border and never was. `own` is its state inside the area.
+    pub fn border_links(&self, inner: &LinkStateDb, own: &LinkState) -> Option<Vec<LinkAdvert>> {
+        if !self.is_split() {
+            return None;
+        }
+        let chosen = self.chosen_links(inner);
+        let mut links: Vec<LinkAdvert> = Vec::new();
+        for link in own.links.iter().filter(|link| !self.is_inside(link.to)) {
+            let here = chosen.contains(&(self.me, link.to));
+            let there = self
+                .backbone
+                .advert(link.to, self.me)
+                .is_some_and(|back| back.flags & LinkAdvert::CHOSEN != 0);
+            if here || there {
+                let flag = if here { LinkAdvert::CHOSEN } else { 0 };
+                links.push(LinkAdvert { flags: link.flags | flag, ..*link });
+            }
+        }
+        if links.is_empty() {
+            return self.backbone.contains(self.me).then(Vec::new);
+        }
+        let inside = ShortestPaths::compute(self.me, inner, &Avoid::NOTHING);
+        let mut ways: Vec<LinkAdvert> = self
+            .backbone
+            .regions()
+            .filter(|border| *border != self.me && self.is_inside(*border))
+            .filter(|border| self.backbone.links(*border).any(|link| !self.is_inside(link.to)))
+            .filter_map(|border| {
+                let route = inside.route(border)?;
+                Some(LinkAdvert::new(border, route.cost).over_hops(route.hops.len()))
+            })
+            .collect();
+        ways.sort_unstable_by_key(|way| (way.cost, way.to));
+        links.extend(ways);
+        links.truncate(LinkState::MAX_LINKS);
+        links.sort_unstable_by_key(|link| link.to);
+        Some(links)
+    }
+
+    /// Whether what a border would say now is worth telling everybody: a link came or went, or a cost has moved by more than
+    /// max(5 %, 1 ms).
+    pub fn differs(said: &[LinkAdvert], now: &[LinkAdvert]) -> bool {
+        let mut said = said.to_vec();
+        said.sort_unstable_by_key(|link| link.to);
+        said.len() != now.len()
+            || said.iter().zip(now).any(|(old, new)| {
+                let (was, is) = (old.cost.units(), new.cost.units());
+                let slack = (was / 20).max(100);
+                old.to != new.to || old.flags != new.flags || was.abs_diff(is) > slack
+            })
+    }
+
+    /// The links to other areas that this area is for: to each the cheapest ones, to the areas next to it in the tree first.
+    /// All regions of an area come to the same choice as far as their copies are the same. A link that was chosen stays until
+    /// another one is cheaper by a fifth.
+    fn chosen_links(&self, inner: &LinkStateDb) -> BTreeSet<(RegionId, RegionId)> {
+        let Some(here) = self.map.area_of(self.me) else { return BTreeSet::new() };
+        let mut by_area: BTreeMap<RegionId, Vec<(u32, RegionId, RegionId)>> = BTreeMap::new();
+        for from in inner.regions().filter(|region| self.is_inside(*region)) {
+            for link in inner.links(from) {
+                let Some(area) = self.map.area_of(link.to).filter(|area| *area != here) else {
+                    continue;
+                };
+                let held = self.backbone.advert(from, link.to);
+                let held = held.is_some_and(|said| said.flags & LinkAdvert::CHOSEN != 0);
+                let cost = link.cost.units();
+                let cost = if held { cost - cost / 5 } else { cost };
+                by_area.entry(area).or_default().push((cost, from, link.to));
+            }
+        }
+        let mut areas: Vec<(bool, u32, RegionId)> = Vec::new();
+        for (area, links) in &mut by_area {
+            links.sort_unstable();
+            let nearest = links.first().map_or(u32::MAX, |(cost, _, _)| *cost);
+            areas.push((!self.map.are_tree_neighbours(here, *area), nearest, *area));
+        }
+        areas.sort_unstable();
+        // First one link to each area, as far as it goes, then the next one to each.
+        let mut chosen = BTreeSet::new();
+        for rank in 0..self.config.links_between {
+            for (far, _, area) in &areas {
+                let room = chosen.len() < self.config.max_cross || (!far && rank == 0);
+                let link = by_area.get(area).and_then(|links| links.get(rank));
+                if let (true, Some((_, from, to))) = (room, link) {
+                    chosen.insert((*from, *to));
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Whether both ends say that there is a link, each in the place where it says so.
+    fn is_held(&self, inner: &LinkStateDb, from: RegionId, to: RegionId) -> bool {
+        let says = |a, b| inner.advert(a, b).is_some() || self.backbone.advert(a, b).is_some();
+        says(from, to) && says(to, from)
+    }
+
+    /// The relays to put in front of `next`, which a frame's header names and which is no neighbour: the cheapest way inside
+    /// the area with at most `room` relays, none of them `named` in the header. None where there is none, so also for a region
+    /// of another area.
+    pub fn way_inside(
+        &self,
+        inner: &LinkStateDb,
+        next: RegionId,
+        named: &[RegionId],
+        room: usize,
+    ) -> Option<Vec<RegionId>> {
+        if !self.is_split() || !self.is_inside(next) {
+            return None;
+        }
+        let mut avoid = named.to_vec();
+        // There is no link to it, whatever the states say.
+        avoid.push(next);
+        let best = detour(self.me, next, inner, &avoid).map(|route| route.relays().to_vec());
+        best.filter(|relays| relays.len() <= room)
+            .or_else(|| self.short_way(inner, next, &avoid, room))
+    }
+
+    /// The cheapest way with few relays, where the cheapest of all has too many: one layer per hop.
+    fn short_way(
+        &self,
+        inner: &LinkStateDb,
+        next: RegionId,
+        avoid: &[RegionId],
+        room: usize,
+    ) -> Option<Vec<RegionId>> {
+        let mut layer: BTreeMap<RegionId, (u64, Vec<RegionId>)> =
+            BTreeMap::from([(self.me, (0, Vec::new()))]);
+        let mut best: Option<(u64, Vec<RegionId>)> = None;
+        for hop in 0..=room.min(Route::MAX_HOPS - 1) {
+            let mut ahead: BTreeMap<RegionId, (u64, Vec<RegionId>)> = BTreeMap::new();
+            for (here, (cost, path)) in &layer {
+                let relay =
+                    if hop == 0 { LinkCost::ZERO } else { inner.relay(*here).unwrap_or_default() };
+                if hop > 0 && inner.no_transit(*here) {
+                    continue;
+                }
+                for link in inner.links(*here) {
+                    if inner.link(*here, link.to).is_none() || path.contains(&link.to) {
+                        continue;
+                    }
+                    let cost = cost + u64::from(link.cost.units()) + u64::from(relay.units());
+                    if link.to == next {
+                        if hop > 0 && best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                            best = Some((cost, path.clone()));
+                        }
+                    } else if !avoid.contains(&link.to) && link.to != self.me {
+                        let better = ahead.get(&link.to).is_none_or(|(least, _)| cost < *least);
+                        if better {
+                            let path = path.iter().copied().chain([link.to]).collect();
+                            ahead.insert(link.to, (cost, path));
+                        }
+                    }
+                }
+            }
+            layer = ahead;
+        }
+        best.map(|(_, path)| path)
+    }
+
+    /// Bytes of heap that the backbone and the graph take.
+    pub fn memory_bytes(&self) -> usize {
+        let entry = size_of::<(RegionId, RegionId)>() + 8;
+        self.backbone.memory_bytes() + self.view.memory_bytes() + self.map.iter().count() * entry
+    }
+}
+
+/// Links that a way from a border to a region of its area is expected to need: room for them stays in the header.
+fn expected_hops(area_size: usize) -> usize {
+    match area_size {
+        0..=4 => 1,
+        5..=64 => 2,
+        _ => 3,
+    }
+}
+
+/// Borders by which an area is entered.
+const ENTRIES: usize = 2;
+
+#[cfg(test)]
+mod tests;
