@@ -3,7 +3,7 @@
 //! Inside an area everybody knows all links. Of the links between areas each area *chooses* some; the regions at their ends
 //! are its *borders*. What a border says about its chosen links, and about the ways inside to the other borders, is known
 //! everywhere: that is the *backbone*. A region computes its routes over the links of its own area, the backbone, and for
-//! each region that it knows nothing about, a stub at the borders of that region's area.
+//! each region that it knows nothing about, a stub at known regions of the same area.
 //!
 //! So a path may name a region that is no neighbour of the one before it: the next border of an area, or the destination
 //! inside its area. A frame's header is a loose source route there (RFC 791, section 3.1, has the idea): the region that has
@@ -28,13 +28,15 @@ pub struct Areas {
     map: AreaMap,
     backbone: LinkStateDb,
     view: LinkStateDb,
+    /// Where each other area is entered.
+    entries: BTreeMap<RegionId, Vec<RegionId>>,
 }
 
 impl Areas {
     /// For a federation that is one area so far.
     pub fn new(me: RegionId, config: AreaConfig) -> Areas {
         let (backbone, view) = (LinkStateDb::new(), LinkStateDb::new());
-        Areas { me, config, map: AreaMap::flat(), backbone, view }
+        Areas { me, config, map: AreaMap::flat(), backbone, view, entries: BTreeMap::new() }
     }
 
     /// Whether there is more than one area.
@@ -88,8 +90,12 @@ impl Areas {
         let holds = |region| inner.contains(region) || self.backbone.contains(region);
         self.is_split()
             && regions.iter().filter(|region| holds(**region)).any(|region| {
-                let lost = self.view.links(*region).any(|link| {
-                    link.hops() == 1 && holds(link.to) && !self.is_held(inner, *region, link.to)
+                let mut links = self.view.links(*region);
+                let lost = links.any(|link| {
+                    link.hops() == 1
+                        && holds(link.to)
+                        && self.view.link(*region, link.to).is_some()
+                        && !self.is_held(inner, *region, link.to)
                 });
                 let refuses = inner.no_transit(*region) || self.backbone.no_transit(*region);
                 lost || (refuses && !self.view.no_transit(*region))
@@ -98,65 +104,94 @@ impl Areas {
 
     /// Builds the graph anew from what is known now.
     pub fn rebuild(&mut self, inner: &LinkStateDb) {
-        self.view = LinkStateDb::new();
+        let mut view = LinkStateDb::new();
         if !self.is_split() {
-            self.backbone = LinkStateDb::new();
+            (self.backbone, self.entries) = (LinkStateDb::new(), BTreeMap::new());
+            self.view = view;
             return;
         }
         let inside = ShortestPaths::compute(self.me, inner, &Avoid::NOTHING);
         // An area that fell apart inside is reached from outside: its other part counts as another area.
-        let mut view = LinkStateDb::new();
         for region in inner.regions().filter(|region| self.is_inside(*region)) {
             if region == self.me || inside.cost(region).is_some() {
                 inner.get(region).into_iter().for_each(|state| view.put(state));
             }
         }
-        let borders: Vec<RegionId> =
+        let exits = self.exits(&view);
+        let mut outside: BTreeSet<RegionId> =
             self.backbone.regions().filter(|region| !view.contains(*region)).collect();
-        for region in &borders {
-            self.backbone.get(*region).into_iter().for_each(|state| view.put(state));
+        outside.extend(exits.keys().copied());
+        for region in &outside {
+            let unknown = || LinkState {
+                region: *region,
+                seq: 0,
+                relay: UNKNOWN_RELAY,
+                no_transit: false,
+                links: Vec::new(),
+            };
+            let mut state = self.backbone.get(*region).unwrap_or_else(unknown);
+            for exit in exits.get(region).into_iter().flatten() {
+                if state.cost_to(exit.to).is_none() {
+                    state.links.push(*exit);
+                }
+            }
+            view.put(state);
         }
-        self.add_stubs(&mut view, &borders);
+        self.add_stubs(&mut view, &outside);
         self.view = view;
     }
 
-    /// Ties the regions that nothing is known about to the two borders of their area that are reached best.
-    fn add_stubs(&self, view: &mut LinkStateDb, borders: &[RegionId]) {
-        let paths = ShortestPaths::compute(self.me, view, &Avoid::NOTHING);
-        let mut entries: BTreeMap<RegionId, Vec<(LinkCost, RegionId)>> = BTreeMap::new();
-        for border in borders {
-            if let (Some(area), Some(cost)) = (self.map.area_of(*border), paths.cost(*border)) {
-                entries.entry(area).or_default().push((cost, *border));
+    /// The links from the own area, as seen from their far ends. The own area's word is enough for them, so that it can use
+    /// those as well that it did not choose for everybody.
+    fn exits(&self, view: &LinkStateDb) -> BTreeMap<RegionId, Vec<LinkAdvert>> {
+        let mut exits: BTreeMap<RegionId, Vec<LinkAdvert>> = BTreeMap::new();
+        for from in view.regions() {
+            for link in view.links(from) {
+                if self.map.area_of(link.to).is_some() && !self.is_inside(link.to) {
+                    exits.entry(link.to).or_default().push(LinkAdvert { to: from, ..link });
+                }
             }
         }
-        let mut tied: BTreeMap<RegionId, Vec<LinkAdvert>> = BTreeMap::new();
-        for found in entries.values_mut() {
-            found.sort_unstable();
-            found.truncate(ENTRIES);
+        exits
+    }
+
+    /// Ties the regions that nothing is known about to the two known ones of their area that are reached best.
+    fn add_stubs(&mut self, view: &mut LinkStateDb, outside: &BTreeSet<RegionId>) {
+        let paths = ShortestPaths::compute(self.me, view, &Avoid::NOTHING);
+        let mut found: BTreeMap<RegionId, Vec<(u32, RegionId)>> = BTreeMap::new();
+        for region in outside.iter().filter(|region| !view.no_transit(**region)) {
+            if let (Some(area), Some(cost)) = (self.map.area_of(*region), paths.cost(*region)) {
+                // An entry stays until another one is nearer by a fifth.
+                let held = self.entries.get(&area).is_some_and(|held| held.contains(region));
+                let cost = if held { cost.units() - cost.units() / 5 } else { cost.units() };
+                found.entry(area).or_default().push((cost, *region));
+            }
         }
+        let best = |mut entries: Vec<(u32, RegionId)>| {
+            entries.sort_unstable();
+            entries.truncate(ENTRIES);
+            entries.into_iter().map(|(_, region)| region).collect()
+        };
+        self.entries = found.into_iter().map(|(area, entries)| (area, best(entries))).collect();
+        let mut tied: BTreeMap<RegionId, Vec<LinkAdvert>> = BTreeMap::new();
         for (region, area) in self.map.iter().filter(|(region, _)| *region != self.me) {
             if view.contains(region) {
                 continue;
             }
             let hops = expected_hops(self.map.size_of(area));
             let tie = |to| LinkAdvert::new(to, LinkCost::ZERO).over_hops(hops);
-            let links: Vec<LinkAdvert> =
-                entries.get(&area).into_iter().flatten().map(|(_, border)| tie(*border)).collect();
-            for (_, border) in entries.get(&area).into_iter().flatten() {
-                tied.entry(*border).or_default().push(tie(region));
+            let entries = self.entries.get(&area).map_or(&[][..], Vec::as_slice);
+            for entry in entries {
+                tied.entry(*entry).or_default().push(tie(region));
             }
-            if !links.is_empty() {
-                view.put(LinkState {
-                    region,
-                    seq: 0,
-                    relay: LinkCost::ZERO,
-                    no_transit: true,
-                    links,
-                });
+            if !entries.is_empty() {
+                let links = entries.iter().copied().map(tie).collect();
+                let relay = UNKNOWN_RELAY;
+                view.put(LinkState { region, seq: 0, relay, no_transit: true, links });
             }
         }
-        for (border, more) in tied {
-            if let Some(mut state) = view.get(border) {
+        for (entry, more) in tied {
+            if let Some(mut state) = view.get(entry) {
                 state.links.extend(more);
                 view.put(state);
             }
@@ -255,10 +290,12 @@ impl Areas {
         chosen
     }
 
-    /// Whether both ends say that there is a link, each in the place where it says so.
+    /// Whether both ends say that there is a link, each in the place where it says so, or the near end of a link out of the
+    /// own area.
     fn is_held(&self, inner: &LinkStateDb, from: RegionId, to: RegionId) -> bool {
         let says = |a, b| inner.advert(a, b).is_some() || self.backbone.advert(a, b).is_some();
-        says(from, to) && says(to, from)
+        let leaves = |a, b| self.is_inside(a) && !self.is_inside(b) && inner.advert(a, b).is_some();
+        (says(from, to) && says(to, from)) || leaves(from, to) || leaves(to, from)
     }
 
     /// The relays to put in front of `next`, which a frame's header names and which is no neighbour: the cheapest way inside
@@ -340,8 +377,10 @@ fn expected_hops(area_size: usize) -> usize {
     }
 }
 
-/// Borders by which an area is entered.
+/// Regions by which an area is entered.
 const ENTRIES: usize = 2;
+/// Of a region that has not said what a frame in transit costs there: 50 µs.
+const UNKNOWN_RELAY: LinkCost = LinkCost::from_units(5);
 
 #[cfg(test)]
 mod tests;
