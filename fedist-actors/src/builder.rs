@@ -10,8 +10,8 @@ use std::{
 
 use actix::Actor;
 use fedist_registry::{
-    Coordinates, MeshConfig, Micros, RegionId, RegionName, RegionRecord, Status, StoreError,
-    Topology,
+    AreaConfig, Coordinates, MeshConfig, Micros, RegionId, RegionName, RegionRecord, Status,
+    StoreError, Topology,
 };
 use fedist_transport::{
     identity::IdentityError,
@@ -46,6 +46,7 @@ pub struct NodeBuilder {
     coordinates: Option<Coordinates>,
     dial: HashMap<RegionId, String>,
     mesh: MeshConfig,
+    areas: AreaConfig,
     /// `nearest(0)` was the last word on the mesh.
     bare: bool,
     dial_only: bool,
@@ -117,6 +118,7 @@ impl Node {
             coordinates: None,
             dial: HashMap::new(),
             mesh: MeshConfig::default(),
+            areas: AreaConfig::default(),
             bare: false,
             dial_only: false,
             arbiters: 1,
@@ -252,6 +254,20 @@ impl NodeBuilder {
     pub fn mesh(mut self, mesh: MeshConfig) -> Self {
         self.mesh = mesh;
         self.bare = false;
+        self
+    }
+
+    /// Divides a federation of more than `regions` regions into areas by hierarchy subtree: what a link costs is then known in
+    /// its area only, and between areas a few links stand for all. Default 8,192. Must be set alike on all regions, as must
+    /// the rest of [`areas`](Self::areas).
+    pub fn areas_above(mut self, regions: usize) -> Self {
+        self.areas.above = regions;
+        self
+    }
+
+    /// All settings of areas at once. Replaces what [`areas_above`](Self::areas_above) has set before.
+    pub fn areas(mut self, areas: AreaConfig) -> Self {
+        self.areas = areas;
         self
     }
 
@@ -455,6 +471,7 @@ impl NodeBuilder {
                 join: self.join,
                 dial: self.dial,
                 mesh,
+                areas: self.areas,
                 session,
                 join_timeout: self.join_timeout,
                 drain_timeout: self.drain_timeout,

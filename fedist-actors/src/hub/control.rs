@@ -17,6 +17,8 @@ pub(super) enum Control {
     Hello(Hello),
     /// Link states and what two neighbours say about them.
     Flood(FloodMessage),
+    /// The same about the states of borders between areas.
+    Borders(FloodMessage),
     /// About the copies of the registry.
     Registry(RegistryMessage),
     /// A newcomer asks to be taken in; whoever gets it forwards it to the root.

@@ -165,7 +165,7 @@ impl Core {
             && std::iter::once(self.region())
                 .chain(route.hops.iter().copied())
                 .zip(route.hops.iter().copied())
-                .all(|(from, to)| self.db.link(from, to).is_some())
+                .all(|(from, to)| self.graph().link(from, to).is_some())
     }
 
     /// A suspect answered: routes may use it again, by the rule for any better path.
@@ -254,7 +254,7 @@ impl Core {
             let mut avoid: Vec<RegionId> =
                 header.route.visited().chain([header.src, dead]).collect();
             avoid.extend(self.suspect_links());
-            let found = detour(me, header.dst, &self.db, &avoid);
+            let found = detour(me, header.dst, self.graph(), &avoid);
             let detours = &mut self.watch.failover.detours;
             if detours.len() >= MOST_DETOURS {
                 detours.clear();

@@ -78,14 +78,17 @@ impl Core {
     /// Tells the engine which links came and went since the last time.
     fn follow_links(&mut self, now: Micros) {
         let flooding = &mut self.flooding;
+        // Between areas only the borders' states travel.
+        let areas = &self.areas.engine;
+        let shared = |peer: &RegionId| self.links.contains_key(peer) && areas.is_inside(*peer);
         let mut gone: Vec<RegionId> =
-            flooding.links.keys().filter(|peer| !self.links.contains_key(peer)).copied().collect();
+            flooding.links.keys().filter(|peer| !shared(peer)).copied().collect();
         gone.sort_unstable();
         for peer in gone {
             flooding.links.remove(&peer);
             flooding.flood.handle_link_down(now, peer);
         }
-        for (peer, port) in &self.links {
+        for (peer, port) in self.links.iter().filter(|(peer, _)| shared(peer)) {
             if flooding.links.insert(*peer, port.serial) != Some(port.serial) {
                 flooding.flood.handle_link_up(now, *peer);
             }
@@ -106,9 +109,10 @@ impl Core {
             self.flooding.flood.handle_refusal(peer);
             return;
         }
-        let registry = &self.registry;
+        let (registry, areas) = (&self.registry, &self.areas.engine);
         let known = |region: RegionId| {
             registry.get(region).is_some_and(|record| record.status != Status::Left)
+                && areas.is_inside(region)
         };
         let heard = self.flooding.flood.handle_message(now, peer, message, &mut self.db, &known);
         if let Some(seq) = heard.outbid {

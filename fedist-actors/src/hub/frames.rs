@@ -51,6 +51,9 @@ impl Core {
                 FrameKind::Pong => self.handle_pong(peer, serial),
                 FrameKind::Control => match Control::decode(&frame.payload) {
                     Ok(message) => {
+                        if matches!(message, Control::Borders(_)) {
+                            self.areas.note_received(frame.payload.len());
+                        }
                         if matches!(message, Control::Flood(_)) {
                             self.note_flood_received(frame.payload.len());
                         }
@@ -132,7 +135,12 @@ impl Core {
         header.route.advance();
         header.repairs &= !REPAIRED_HERE;
         let mut next = header.route.next_hop(header.dst);
-        if !self.is_usable(next) {
+        let expanded = if self.links.contains_key(&next) { None } else { self.expanded(&header) };
+        if let Some((route, hop)) = expanded {
+            header.route = route;
+            next = hop;
+            self.count("frames_expanded");
+        } else if !self.is_usable(next) {
             let repaired = match header.kind {
                 FrameKind::LinkDown => None,
                 _ => self.repaired(&header),

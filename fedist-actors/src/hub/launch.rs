@@ -239,6 +239,7 @@ impl Launch {
                     links: Vec::new(),
                 },
                 mesh: Mesh::new(me, config.mesh.clone()),
+                areas: super::areas::AreaRoom::new(me, boot, config.areas),
                 config,
                 fabric: Rc::clone(&fabric),
                 store,

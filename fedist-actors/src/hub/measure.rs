@@ -217,7 +217,7 @@ impl Core {
         if swamped && now < self.measure.swamped_not_before {
             return;
         }
-        let refuses = swamped && !is_cut_region(self.region(), &self.db);
+        let refuses = swamped && !is_cut_region(self.region(), self.graph());
         if swamped && !refuses {
             // Looked at again later; not by all neighbours at the same time.
             let spread = Micros::from_millis(self.random.u64(0..5_000));

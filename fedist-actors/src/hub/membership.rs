@@ -223,6 +223,7 @@ impl Core {
         }
         self.end_sessions_of_left_regions();
         self.forget_left_regions();
+        self.areas_registry_changed();
         self.update_own_state();
         self.flood_registry_changed();
         self.publish_view();
@@ -330,6 +331,7 @@ impl Core {
                 self.close_link(peer, serial, "protocol: hello comes first");
             }
             Control::Flood(message) => self.handle_flood(peer, message),
+            Control::Borders(message) => self.handle_borders(peer, message),
             Control::Registry(message) => self.handle_registry(peer, message),
             Control::Join(record) => self.handle_join(peer, serial, record),
             Control::Activate => self.forward_change(peer, serial, Change::Live(peer)),

@@ -153,7 +153,7 @@ impl Core {
             (&self.registry, &self.config, &self.routes, &self.measure);
         let view = MeshView {
             registry,
-            db: &self.db,
+            db: self.areas.engine.graph(&self.db),
             links: &links,
             path: &|to| routes.get(to).map(|route| route.cost),
             set_up: &|to| measure.set_up(to),

@@ -6,6 +6,7 @@
 //! which hand in the frames that arrive. A frame in transit goes from relay to relay here
 //! without touching a mailbox. A borrow of the core never lasts across an `await`.
 
+mod areas;
 mod asks;
 mod changes;
 mod control;
@@ -40,8 +41,8 @@ use std::{
 
 use actix::{Actor, AsyncContext, Handler, WrapFuture};
 use fedist_registry::{
-    LinkState, LinkStateDb, MeshConfig, Micros, RegionId, RegionRecord, Registry, RelayDelay,
-    RouteTable, Store,
+    AreaConfig, LinkState, LinkStateDb, MeshConfig, Micros, RegionId, RegionRecord, Registry,
+    RelayDelay, RouteTable, Store,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -76,6 +77,7 @@ pub(crate) struct HubConfig {
     pub(crate) join: Vec<String>,
     pub(crate) dial: HashMap<RegionId, String>,
     pub(crate) mesh: MeshConfig,
+    pub(crate) areas: AreaConfig,
     pub(crate) session: SessionConfig,
     pub(crate) join_timeout: Duration,
     pub(crate) drain_timeout: Duration,
@@ -97,6 +99,7 @@ pub(crate) struct Core {
     routing: routing::Routing,
     flooding: flood::Flooding,
     tracing: trace::Tracing,
+    areas: areas::AreaRoom,
     watch: watch::Watch,
     measure: measure::Measure,
     mesh: mesh::Mesh,
@@ -187,6 +190,7 @@ impl Core {
         self.arm(self.last_tick + TICK);
         self.tick_routes(now);
         self.tick_flood(now);
+        self.tick_areas(now);
         self.asks.expire(now);
         if let Some(at) = self.asks.next_deadline() {
             self.arm(at);

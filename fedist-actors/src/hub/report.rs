@@ -99,6 +99,7 @@ impl Core {
             self.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         let flooding = self.flooding.counters();
         counters.extend(flooding.map(|(name, count)| (name.to_owned(), count)));
+        counters.extend(self.areas.counters(&self.db));
         let gated: u64 = inner.gates.used().map(|(_, gate)| gate.accepted()).sum();
         counters.insert("messages_accepted".to_owned(), gated);
         NodeStatus {

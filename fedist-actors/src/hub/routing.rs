@@ -82,23 +82,28 @@ impl Core {
             self.own_state.no_transit = no_transit;
             self.measure.note_relay_announced(now);
             self.db.apply(self.own_state.clone());
+            self.forget_ways();
         }
         self.flood_own_state();
     }
 
     /// The states of these regions are new in the database: routes are computed as soon as that matters.
     pub(super) fn link_states_changed(&mut self, regions: &[RegionId]) {
+        self.refresh_outdated_areas(regions);
+        self.forget_ways();
         // A path of ours may have broken: that is acted upon at once, improvements can wait.
-        if regions.iter().any(|region| self.routes.is_broken_at(&self.db, *region)) {
+        if regions.iter().any(|region| self.routes.is_broken_at(self.graph(), *region)) {
             self.schedule_recompute(RouteNews::Broken);
             self.tick_routes(self.now());
             return;
         }
         let unreached = |region: RegionId| {
-            region != self.region() && self.db.contains(region) && self.routes.get(region).is_none()
+            region != self.region()
+                && self.graph().contains(region)
+                && self.routes.get(region).is_none()
         };
         let reached = |region: &RegionId| {
-            unreached(*region) || self.db.links(*region).any(|link| unreached(link.to))
+            unreached(*region) || self.graph().links(*region).any(|link| unreached(link.to))
         };
         let reached = regions.iter().any(reached);
         self.schedule_recompute(if reached { RouteNews::Reached } else { RouteNews::Moved });
@@ -145,9 +150,10 @@ impl Core {
         let (sessions, at) = self.routing.seconds;
         if sessions != self.sessions.len() || now.saturating_sub(at) >= SECONDS_STALE {
             // A second path is at hand before it is needed, for a session of a moment ago too.
+            let graph = self.areas.engine.graph(&self.db);
             let suspects = &self.watch.suspects;
             let suspect = |region: RegionId| suspects.contains_key(&region);
-            self.routes.refresh_seconds(now, &self.db, &suspect, self.sessions.keys().copied());
+            self.routes.refresh_seconds(now, graph, &suspect, self.sessions.keys().copied());
             self.routing.seconds = (self.sessions.len(), now);
         }
         while let Some((region, _)) =
@@ -175,6 +181,9 @@ impl Core {
     /// `silent` names a link that was given up, and since when what went over it is lost.
     pub(super) fn recompute_routes_after(&mut self, silent: Option<(RegionId, Micros)>) {
         let now = self.now();
+        if self.areas.engine.is_split() {
+            self.refresh_areas();
+        }
         self.watch.suspects.retain(|_, until| *until > now);
         self.watch.failover.forget_detours();
         let doubted = self.suspect_links();
@@ -186,8 +195,9 @@ impl Core {
             .keys()
             .filter_map(|region| Some((*region, self.routes.get(*region)?.clone())))
             .collect();
-        let changed = self.routes.update(now, &self.db, &suspect);
-        self.routes.refresh_seconds(now, &self.db, &suspect, self.sessions.keys().copied());
+        let graph = self.areas.engine.graph(&self.db);
+        let changed = self.routes.update(now, graph, &suspect);
+        self.routes.refresh_seconds(now, graph, &suspect, self.sessions.keys().copied());
         self.routing.seconds = (self.sessions.len(), now);
         self.routing.pace.handle_run(now);
         let trust_again = self.watch.suspects.values().min().copied();
@@ -229,7 +239,7 @@ impl Core {
             self.watch.suspects.contains_key(&region) || doubted.contains(&region)
         };
         let estimate = self.estimated_link(region);
-        self.routes.explain(self.now(), region, &self.db, &suspect, estimate)
+        self.routes.explain(self.now(), region, self.graph(), &suspect, estimate)
     }
 
     /// What a link to the region would cost, from where the two are on the map; none where that is not known.

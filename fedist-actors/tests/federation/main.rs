@@ -1,6 +1,7 @@
 //! Whole federations in one process: over the seeded memory fabric, and over real QUIC.
 
 mod addressing;
+mod areas;
 mod failover;
 mod faults;
 mod flooding;
