@@ -39,6 +39,12 @@ impl Areas {
         Areas { me, config, map: AreaMap::flat(), backbone, view, entries: BTreeMap::new() }
     }
 
+    /// The same knowledge in the place of another region, for simulations; to be [rebuilt](Self::rebuild).
+    pub fn move_to(&mut self, me: RegionId) {
+        self.me = me;
+        self.entries.clear();
+    }
+
     /// Whether there is more than one area.
     pub fn is_split(&self) -> bool {
         self.map.is_split()
@@ -198,13 +204,22 @@ impl Areas {
         }
     }
 
-    /// What this region has to say as a border of its area, with the sequence number of what it said last; none if it is no
-    /// border and never was. `own` is its state inside the area.
+    /// What this region has to say as a border of its area; none if it is no border and never was. `own` is its state inside
+    /// the area.
     pub fn border_links(&self, inner: &LinkStateDb, own: &LinkState) -> Option<Vec<LinkAdvert>> {
+        self.border_links_by(inner, own, &self.chosen_links(inner))
+    }
+
+    /// The same with a choice that was made before, for whoever asks for many regions of one area.
+    pub fn border_links_by(
+        &self,
+        inner: &LinkStateDb,
+        own: &LinkState,
+        chosen: &BTreeSet<(RegionId, RegionId)>,
+    ) -> Option<Vec<LinkAdvert>> {
         if !self.is_split() {
             return None;
         }
-        let chosen = self.chosen_links(inner);
         let mut links: Vec<LinkAdvert> = Vec::new();
         for link in own.links.iter().filter(|link| !self.is_inside(link.to)) {
             let here = chosen.contains(&(self.me, link.to));
@@ -254,7 +269,7 @@ impl Areas {
     /// The links to other areas that this area is for: to each the cheapest ones, to the areas next to it in the tree first.
     /// All regions of an area come to the same choice as far as their copies are the same. A link that was chosen stays until
     /// another one is cheaper by a fifth.
-    fn chosen_links(&self, inner: &LinkStateDb) -> BTreeSet<(RegionId, RegionId)> {
+    pub fn chosen_links(&self, inner: &LinkStateDb) -> BTreeSet<(RegionId, RegionId)> {
         let Some(here) = self.map.area_of(self.me) else { return BTreeSet::new() };
         let mut by_area: BTreeMap<RegionId, Vec<(u32, RegionId, RegionId)>> = BTreeMap::new();
         for from in inner.regions().filter(|region| self.is_inside(*region)) {

@@ -13,13 +13,14 @@ pub struct AreaConfig {
     pub max_area: usize,
     /// Links from one area to any one other that are known everywhere, at most, as chosen by each of the two; 2 by default.
     pub links_between: usize,
-    /// Links to other areas that one area chooses to be known everywhere, at most; 64 by default.
+    /// Links to other areas that one area chooses to be known everywhere, at most; 16 by default.
+    /// Those to areas next to it in the tree are always among them.
     pub max_cross: usize,
 }
 
 impl Default for AreaConfig {
     fn default() -> Self {
-        AreaConfig { above: 8_192, max_area: 4_096, links_between: 2, max_cross: 64 }
+        AreaConfig { above: 8_192, max_area: 4_096, links_between: 2, max_cross: 16 }
     }
 }
 

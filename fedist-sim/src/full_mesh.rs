@@ -1,7 +1,7 @@
 //! A small federation in which every measured pair has a link.
 
 use fedist_registry::{
-    LinkAdvert, LinkCost, LinkEstimate, LinkState, LinkStateDb, Micros, RouteTable,
+    AdvertPace, LinkAdvert, LinkCost, LinkEstimate, LinkState, LinkStateDb, Micros, RouteTable,
 };
 
 use crate::RttMatrix;
@@ -21,10 +21,10 @@ pub struct FullMesh {
     relay: LinkCost,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Measured {
     estimate: LinkEstimate,
-    advertised: Option<(LinkCost, Micros)>,
+    pace: AdvertPace,
 }
 
 impl FullMesh {
@@ -49,10 +49,13 @@ impl FullMesh {
             for to in (0..self.len).filter(|to| *to != from) {
                 let Some(one_way) = matrix.one_way_us(from, to) else { continue };
                 let Some(link) = self.links.get_mut(from * self.len + to) else { continue };
-                let link = link.get_or_insert_default();
+                let link = link.get_or_insert_with(|| Measured {
+                    estimate: LinkEstimate::new(),
+                    pace: AdvertPace::proven(),
+                });
                 link.estimate.sample(now, u32::try_from(2 * one_way).unwrap_or(u32::MAX));
                 let cost = link.estimate.cost(now);
-                due |= cost.is_some_and(|cost| crate::rtt_model::due(link.advertised, cost, now));
+                due |= cost.is_some_and(|cost| link.pace.wants(now, cost));
             }
             if due {
                 self.advertise(from, now);
@@ -137,7 +140,7 @@ impl FullMesh {
                 && let Some(cost) = link.estimate.cost(now)
                 && let Some(to) = region_id(to)
             {
-                link.advertised = Some((cost, now));
+                link.pace.record(now, cost);
                 links.push(LinkAdvert::new(to, cost));
             }
         }

@@ -7,6 +7,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod adaptive_mesh;
 mod cities;
 mod event_queue;
 mod footprint;
@@ -24,6 +25,7 @@ mod series;
 mod wiring;
 mod world;
 
+pub use adaptive_mesh::{AdaptiveMesh, mesh_rows};
 pub use event_queue::EventQueue;
 pub use footprint::{Footprint, footprint};
 pub use full_mesh::FullMesh;

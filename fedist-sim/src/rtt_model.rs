@@ -1,6 +1,6 @@
 //! How the round trips of a link move, and what its region advertises of that.
 
-use fedist_registry::{LinkCost, LinkEstimate, Micros};
+use fedist_registry::{AdvertPace, LinkEstimate, Micros};
 
 /// A round trip over time: the way itself, a queue that changes with every packet, and now and then another way.
 ///
@@ -47,7 +47,7 @@ impl RttModel {
 pub struct AdvertRate {
     /// New link states per region and hour, in the mean.
     pub per_hour: f64,
-    /// Of one direction of one link.
+    /// Moves of one direction of one link that were worth telling.
     pub per_link_hour: f64,
     /// Directions of links that were followed.
     pub links: usize,
@@ -66,53 +66,54 @@ pub fn advert_rate(
     seed: u64,
 ) -> AdvertRate {
     let warm_up = Micros::from_secs(600);
-    let (mut states, mut adverts, mut followed) = (0_u64, 0_u64, 0);
+    let (mut states, mut moves, mut followed) = (0_u64, 0_u64, 0);
     for (region, rtts) in links.iter().enumerate() {
-        // When any of the links is due, the region says it all anew; so the times are joined.
-        let mut times: Vec<Micros> = Vec::new();
-        for (link, rtt) in rtts.iter().enumerate() {
+        let ends = rtts.iter().enumerate().map(|(link, rtt)| {
             let seed = crate::mix::mix(seed ^ ((region as u64) << 16) ^ link as u64);
-            let mut model = RttModel::new(*rtt, shifts_per_hour, seed);
-            times.extend(adverts_of(&mut model, interval, span + warm_up));
-            followed += 1;
+            Followed {
+                model: RttModel::new(*rtt, shifts_per_hour, seed),
+                estimate: LinkEstimate::new(),
+                pace: AdvertPace::proven(),
+            }
+        });
+        let mut ends: Vec<Followed> = ends.collect();
+        followed += ends.len();
+        let mut now = Micros::ZERO;
+        while now < span + warm_up {
+            now += interval;
+            let mut wanting = 0;
+            for end in &mut ends {
+                end.estimate.sample(now, end.model.sample(interval));
+                let cost = end.estimate.cost(now);
+                wanting += u64::from(cost.is_some_and(|cost| end.pace.wants(now, cost)));
+            }
+            if wanting == 0 {
+                continue;
+            }
+            // One state says all links anew.
+            for end in &mut ends {
+                if let Some(cost) = end.estimate.cost(now) {
+                    end.pace.record(now, cost);
+                }
+            }
+            if now > warm_up {
+                states += 1;
+                moves += wanting;
+            }
         }
-        times.retain(|at| *at > warm_up);
-        adverts += times.len() as u64;
-        times.sort_unstable();
-        // One check per second serves all links together.
-        times.dedup_by_key(|at| at.0 / 1_000_000);
-        states += times.len() as u64;
     }
     let hours = span.0 as f64 / 3.6e9;
     AdvertRate {
         per_hour: states as f64 / links.len().max(1) as f64 / hours,
-        per_link_hour: adverts as f64 / followed.max(1) as f64 / hours,
+        per_link_hour: moves as f64 / followed.max(1) as f64 / hours,
         links: followed,
     }
 }
 
-fn adverts_of(model: &mut RttModel, interval: Micros, span: Micros) -> Vec<Micros> {
-    let mut estimate = LinkEstimate::new();
-    let mut advertised: Option<(LinkCost, Micros)> = None;
-    let mut times = Vec::new();
-    let mut now = Micros::ZERO;
-    while now < span {
-        now += interval;
-        estimate.sample(now, model.sample(interval));
-        let Some(cost) = estimate.cost(now) else { continue };
-        if due(advertised, cost, now) {
-            advertised = Some((cost, now));
-            times.push(now);
-        }
-    }
-    times
-}
-
-pub(crate) fn due(advertised: Option<(LinkCost, Micros)>, cost: LinkCost, now: Micros) -> bool {
-    advertised.is_none_or(|(old, at)| {
-        let slack = (old.as_micros() / 20).max(1_000);
-        cost.as_micros().abs_diff(old.as_micros()) > slack && now - at >= Micros::from_secs(5)
-    })
+struct Followed {
+    model: RttModel,
+    estimate: LinkEstimate,
+    pace: AdvertPace,
 }
 
 #[cfg(test)]
