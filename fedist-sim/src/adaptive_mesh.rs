@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fedist_registry::{
     Avoid, Change, Coordinates, DialTurn, KeyHash, LinkAdvert, LinkCost, LinkState, LinkStateDb,
     MeshConfig, MeshPlanner, MeshView, Micros, OpenLink, RegionId, RegionRecord, Registry,
-    ShortestPaths, Status,
+    SetUpEstimate, ShortestPaths, Status,
 };
 
 use crate::goal::percentile;
@@ -112,6 +112,7 @@ impl AdaptiveMesh {
                 db: &db,
                 links: &links,
                 path: &|_| None,
+                set_up: &|_| SetUpEstimate::new(),
                 dialable: &|peer| matrix.one_way_us(at, index(peer)).is_some(),
             };
             if let Some(region) = self.regions.get_mut(at) {

@@ -8,6 +8,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod adaptive_mesh;
+mod area_load;
 mod cities;
 mod event_queue;
 mod footprint;
@@ -26,6 +27,7 @@ mod wiring;
 mod world;
 
 pub use adaptive_mesh::{AdaptiveMesh, mesh_rows};
+pub use area_load::{AreaLoad, Follow, area_load};
 pub use event_queue::EventQueue;
 pub use footprint::{Footprint, footprint};
 pub use full_mesh::FullMesh;

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use fedist_registry::{Change, LogEntry, Micros, RegionId, RegionKey};
+use fedist_registry::{AreaConfig, Change, LogEntry, Micros, RegionId, RegionKey};
 use serde::Serialize;
 
 use crate::outage::Spread;
 use crate::{
-    AdvertRate, Footprint, GoalRow, Outage, Propagation, Storm, StormConfig, Wiring, World,
-    advert_rate, footprint, join_storm, link_losses, propagate, region_losses,
+    AdvertRate, AreaLoad, Follow, Footprint, GoalRow, Outage, Propagation, Storm, StormConfig,
+    Wiring, World, advert_rate, area_load, footprint, join_storm, link_losses, propagate,
+    region_losses,
 };
 
 /// What to simulate.
@@ -20,6 +21,8 @@ pub struct ScaleConfig {
     pub seed: u64,
     /// Shifts of the way per link and hour; see [`RttModel`](crate::RttModel).
     pub shifts_per_hour: f64,
+    /// When and how the federation is divided into areas.
+    pub areas: AreaConfig,
     /// Regions whose full state is held, one after the other.
     pub samples: usize,
     /// Links that are cut, one after the other.
@@ -37,6 +40,7 @@ impl ScaleConfig {
             regions: regions.min(usize::from(RegionId::MAX.get())),
             seed,
             shifts_per_hour: 0.5,
+            areas: AreaConfig::default(),
             samples: 12,
             link_losses: 20,
             region_losses: 6,
@@ -84,6 +88,8 @@ pub struct ScaleReport {
     pub registry_change_us: f64,
     /// Link state with everybody's links known everywhere.
     pub link_state: LinkStateLoad,
+    /// The same in areas; none for a federation that is one.
+    pub areas: Option<AreaLoad>,
     /// A link is cut.
     pub link_loss: Outage,
     /// A region is gone.
@@ -141,6 +147,22 @@ pub fn simulate(config: &ScaleConfig, machine: &mut Machine<'_>) -> ScaleReport 
         packed_len(&header) + buckets.map(|bucket| bucket.len()).sum::<usize>()
     });
     let registry_change_us = change_time(&mut registry, machine);
+    (machine.progress)("areas");
+    let follow = Follow {
+        shifts_per_hour: config.shifts_per_hour,
+        interval: Micros::from_secs(5),
+        span: Micros::from_secs(1_800),
+        seed: config.seed,
+    };
+    let areas = area_load(
+        &world,
+        &wiring,
+        &registry,
+        &config.areas,
+        &follow,
+        config.samples,
+        machine.clock,
+    );
     drop(registry);
 
     (machine.progress)("shortest paths");
@@ -180,6 +202,7 @@ pub fn simulate(config: &ScaleConfig, machine: &mut Machine<'_>) -> ScaleReport 
         registry_entries,
         registry_change_us,
         link_state,
+        areas,
         link_loss,
         region_loss,
         propagation,
@@ -251,28 +274,45 @@ fn signed_len(registry: &fedist_registry::Registry) -> usize {
     packed_len(&entry)
 }
 
-fn packed_len<T: Serialize>(value: &T) -> usize {
+pub(crate) fn packed_len<T: Serialize>(value: &T) -> usize {
     rmp_serde::to_vec(value).map_or(0, |bytes| bytes.len())
 }
 
 /// Hop header, and UDP, IP and QUIC of a packet of its own.
-const PACKET_BYTES: f64 = 40.0 + 60.0;
+pub(crate) const PACKET_BYTES: f64 = 40.0 + 60.0;
 /// Region, start and count of a sequence number.
-const DIGEST_LINE_BYTES: f64 = 6.0;
+pub(crate) const DIGEST_LINE_BYTES: f64 = 6.0;
 /// One signature and one write to disk that many changes share.
 const SIGN_AND_STORE_US: u64 = 200;
 
 impl ScaleReport {
-    /// The goals of the design for 65,536 regions.
+    /// The goals of the design for 65,536 regions: for areas, which such a federation has, and beside them for everybody
+    /// knowing all links.
     pub fn rows(&self) -> Vec<GoalRow> {
         let found = &self.footprint;
-        let state = (found.database_bytes + found.table_bytes) as f64 / MIB;
-        let (spf, kbit) = (found.spf_median_ms, self.link_state.kbit_per_s);
-        vec![
+        let flat_state = (found.database_bytes + found.table_bytes) as f64 / MIB;
+        let (flat_spf, flat_kbit) = (found.spf_median_ms, self.link_state.kbit_per_s);
+        let mut rows = Vec::new();
+        let (mut spf, mut state, mut kbit) = (flat_spf, flat_state, flat_kbit);
+        if let Some(areas) = &self.areas {
+            spf = areas.spf_median_ms + areas.rebuild_median_ms;
+            state = (areas.state_bytes + areas.table_bytes) as f64 / MIB;
+            kbit = areas.kbit_per_s;
+            rows.push(GoalRow::beside("scale-flat-spf", flat_spf, "ms", "without areas"));
+            rows.push(GoalRow::beside("scale-flat-state", flat_state, "MiB", "without areas"));
+            rows.push(GoalRow::beside(
+                "scale-flat-link-state",
+                flat_kbit,
+                "kbit/s",
+                "without areas",
+            ));
+        }
+        let goals = vec![
             GoalRow::at_most("scale-spf", spf, 50.0, "ms", "one pass over all links"),
             GoalRow::at_most("scale-state", state, 16.0, "MiB", "12 bytes per link and direction"),
             GoalRow::at_most("scale-link-state", kbit, 256.0, "kbit/s", "changes x 64 B"),
-        ]
+        ];
+        goals.into_iter().chain(rows).collect()
     }
 }
 
@@ -317,6 +357,29 @@ impl fmt::Display for ScaleReport {
             format!("{:.0} / {:.0} bytes", load.state_bytes, load.cost_bytes),
         )?;
         line("  received per region", format!("{:.1} kbit/s", load.kbit_per_s))?;
+        if let Some(areas) = &self.areas {
+            line(
+                "in areas: number / largest / borders",
+                format!("{} / {} / {}", areas.areas, areas.largest_area, areas.borders),
+            )?;
+            line(
+                "  graph built / shortest paths, median",
+                format!("{:.1} / {:.1} ms", areas.rebuild_median_ms, areas.spf_median_ms),
+            )?;
+            line("  regions reached by each table", areas.reached.to_string())?;
+            line("  memory: link states, borders, graph, map", mib(areas.state_bytes))?;
+            line("  memory: route table", mib(areas.table_bytes))?;
+            line(
+                "  states per region inside / per border",
+                format!(
+                    "{:.2} / {:.2} per hour, the latter {:.0} bytes",
+                    areas.inner_states_per_hour,
+                    areas.border_states_per_hour,
+                    areas.border_state_bytes
+                ),
+            )?;
+            line("  received per region", format!("{:.1} kbit/s", areas.kbit_per_s))?;
+        }
         line("link loss: noticed, p50 / p99 / max", spread(&self.link_loss.detection))?;
         line("  then heard of everywhere", spread(&self.link_loss.flood))?;
         line("region loss: noticed by its last neighbour", spread(&self.region_loss.detection))?;
