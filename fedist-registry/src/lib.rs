@@ -8,7 +8,8 @@
 //! 1. ids: [`RegionId`], [`LocalId`], [`RegionPid`], [`RecordId`], the well-known [`service`]s, and how local ids are given
 //!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
 //! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Snapshot`], [`Hierarchy`], and which region serves
-//!    ids of a region that was split, [`Forwarding`]; how copies are kept alike, [`Replication`];
+//!    ids of a region that was split, [`Forwarding`]; how copies are kept alike, [`Replication`]; who may write it,
+//!    [`quorum`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
 //!    [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`], and what others
@@ -39,6 +40,7 @@ mod hash_bytes;
 mod hierarchy;
 mod key_hash;
 mod log;
+pub mod quorum;
 mod record;
 mod region_name;
 mod registry;

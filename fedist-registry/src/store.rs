@@ -19,7 +19,9 @@ use redb::{
 };
 use thiserror::Error;
 
-use crate::{IdBlock, KeyHash, LogEntry, RegionId, Registry, SnapshotAssembly, SnapshotHeader};
+use crate::{
+    IdBlock, KeyHash, LogEntry, RegionId, Registry, SnapshotAssembly, SnapshotHeader, quorum::Saved,
+};
 
 /// A node's file.
 ///
@@ -173,6 +175,29 @@ impl Store {
         self.write_log(entries, true)
     }
 
+    /// Lets go of the entries after number `index` and adds `entries` in their place, in one step: for a copy whose last
+    /// entries were never the federation's.
+    ///
+    /// # Errors
+    /// As [`append_log`](Self::append_log); the old entries stay then.
+    pub fn fork_log(&self, index: u64, entries: &[LogEntry]) -> Result<(), StoreError> {
+        self.write(|txn| {
+            let mut table = txn.open_table(LOG).map_err(self.redb())?;
+            table.retain_in(index.saturating_add(1).., |_, _| false).map_err(self.redb())?;
+            let mut held = index;
+            for entry in entries {
+                if entry.index != held.saturating_add(1) {
+                    let (path, index) = (self.path.clone(), entry.index);
+                    return Err(StoreError::LogMismatch { path, held, index });
+                }
+                let bytes = rmp_serde::to_vec(entry).map_err(|error| self.not_encoded(error))?;
+                table.insert(entry.index, bytes.as_slice()).map_err(self.redb())?;
+                held = entry.index;
+            }
+            Ok(())
+        })
+    }
+
     /// Keeps a registry's snapshot and lets go of the entries that the registry has let go of, in one step. Writes only
     /// the buckets that differ from those of the snapshot that was kept before.
     ///
@@ -267,6 +292,51 @@ impl Store {
             log.push(entry);
         }
         Ok(log)
+    }
+
+    /// Keeps what a candidate for master must not forget, in place of what it kept before.
+    ///
+    /// # Errors
+    /// As any write; the old one stays then, or the new one is there: open the store again to know.
+    pub fn save_quorum(&self, saved: &Saved) -> Result<(), StoreError> {
+        let tail = rmp_serde::to_vec(&saved.tail).map_err(|error| self.not_encoded(error))?;
+        self.write_fact(|txn| {
+            let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
+            numbers.insert(TERM, saved.term).map_err(self.redb())?;
+            let vote = saved.vote.map_or(0, |vote| u64::from(vote.get()));
+            numbers.insert(VOTE, vote).map_err(self.redb())?;
+            let mut headers = txn.open_table(HEADERS).map_err(self.redb())?;
+            headers.insert(UNDECIDED, tail.as_slice()).map_err(self.redb())?;
+            Ok(())
+        })
+    }
+
+    /// What [`save_quorum`](Self::save_quorum) kept last; nothing where it never did.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where it cannot be read, or as any read.
+    pub fn load_quorum(&self) -> Result<Saved, StoreError> {
+        let txn = self.database.begin_read().map_err(self.redb())?;
+        let (numbers, headers) = match (txn.open_table(NUMBERS), txn.open_table(HEADERS)) {
+            (Ok(numbers), Ok(headers)) => (numbers, headers),
+            (Err(redb::TableError::TableDoesNotExist(_)), _)
+            | (_, Err(redb::TableError::TableDoesNotExist(_))) => return Ok(Saved::default()),
+            (Err(error), _) | (_, Err(error)) => return Err(StoreError::redb(&self.path, error)),
+        };
+        let Some(term) = self.number(&numbers, TERM)? else {
+            return Ok(Saved::default());
+        };
+        let vote = match self.number(&numbers, VOTE)? {
+            None | Some(0) => None,
+            Some(value) => Some(self.as_region(value)?),
+        };
+        let tail = match headers.get(UNDECIDED).map_err(self.redb())? {
+            None => Vec::new(),
+            Some(bytes) => rmp_serde::from_slice(bytes.value()).map_err(|error| {
+                StoreError::damaged(&self.path, &format!("the undecided entries: {error}"))
+            })?,
+        };
+        Ok(Saved { term, vote, tail })
     }
 
     fn write_log(&self, entries: &[LogEntry], replace: bool) -> Result<(), StoreError> {
@@ -511,6 +581,9 @@ const NEXT_ID: &str = "next id";
 const SETTLED: &str = "settled";
 const KEY_HASH: &str = "key hash";
 const SNAPSHOT: &str = "snapshot";
+const TERM: &str = "term";
+const VOTE: &str = "vote";
+const UNDECIDED: &str = "undecided";
 
 /// Makes a complete, empty store under `path`. The caller holds the lock, so a half-made one is nobody's.
 fn create(path: &Path) -> Result<(), StoreError> {

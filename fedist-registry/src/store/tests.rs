@@ -415,3 +415,29 @@ fn boots_and_ids_end_and_never_wrap() {
         assert!(matches!(store.reserve_block(), Err(StoreError::IdsExhausted { .. })));
     }
 }
+
+#[test]
+fn a_vote_and_undecided_entries_outlive_a_restart_and_replace_the_earlier_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let log = log_of(1..=4);
+    assert_eq!(Store::open(&path).unwrap().load_quorum().unwrap(), Saved::default());
+    let first = Saved { term: 7, vote: Some(region(3)), tail: log[1..].to_vec() };
+    let second = Saved { term: 8, vote: None, tail: log[1..2].to_vec() };
+    for saved in [first, second] {
+        Store::open(&path).unwrap().save_quorum(&saved).unwrap();
+        assert_eq!(Store::open(&path).unwrap().load_quorum().unwrap(), saved);
+    }
+}
+
+#[test]
+fn a_fork_is_replaced_in_one_step_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("node.redb")).unwrap();
+    let log = log_of(1..=6);
+    store.append_log(&log).unwrap();
+    assert!(matches!(store.fork_log(2, &log[3..]), Err(StoreError::LogMismatch { held: 2, .. })));
+    assert_eq!(store.load_log().unwrap(), log, "nothing was let go");
+    store.fork_log(3, &log[3..5]).unwrap();
+    assert_eq!(store.load_log().unwrap(), log[..5]);
+}
