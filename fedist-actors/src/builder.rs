@@ -11,7 +11,7 @@ use std::{
 use actix::Actor;
 use fedist_registry::{
     AreaConfig, Coordinates, MeshConfig, Micros, RegionId, RegionName, RegionRecord, Status,
-    StoreError, Topology,
+    StoreError, Topology, quorum::QuorumConfig,
 };
 use fedist_transport::{
     identity::IdentityError,
@@ -60,6 +60,8 @@ pub struct NodeBuilder {
     checkpoint_every: u64,
     wait_until_live: bool,
     mtu_upper: u16,
+    root_candidates: Vec<RegionId>,
+    election_timeout: Duration,
     offers: Offers,
 }
 
@@ -131,6 +133,8 @@ impl Node {
             checkpoint_every: 1024,
             wait_until_live: true,
             mtu_upper: 1452,
+            root_candidates: Vec::new(),
+            election_timeout: Duration::from_secs(2),
             offers: Offers::default(),
         }
     }
@@ -347,6 +351,24 @@ impl NodeBuilder {
         self
     }
 
+    /// The regions that elect the registry's master: 1, 3 or 5. By default there is only the root, which writes alone. The
+    /// setting counts at the root (at other nodes it does nothing), and only until the registry says who the candidates are:
+    /// the root proposes them as soon as all of them are live. After that [`Node::set_root_candidates`] changes them.
+    /// One candidate that is not the root makes that region the master.
+    pub fn root_candidates(mut self, candidates: impl IntoIterator<Item = RegionId>) -> Self {
+        self.root_candidates = candidates.into_iter().collect();
+        self
+    }
+
+    /// How long candidates hear nothing of a leader before one of them stands for election: at least this long, at most twice
+    /// as long. Default 2 s, at least 100 ms; a leader gives a sign of life four times in it. Shorter means a shorter time
+    /// without a master after one has died, and more elections for nothing where round trips are long or links lossy.
+    /// Must be the same at all candidates.
+    pub fn election_timeout(mut self, timeout: Duration) -> Self {
+        self.election_timeout = timeout.max(Duration::from_millis(100));
+        self
+    }
+
     /// Allows other regions to start this task here. Nothing is startable that is not listed.
     pub fn task<T: Task>(mut self, task: T) -> Self {
         self.offers.add_task(task);
@@ -449,6 +471,15 @@ impl NodeBuilder {
         if self.bare && mesh.topology == Topology::Adaptive {
             mesh.topology = Topology::Tree;
         }
+        let mut candidates = self.root_candidates;
+        candidates.sort_unstable();
+        if !matches!(candidates.len(), 0 | 1 | 3 | 5) || !candidates.is_sorted_by(|a, b| a < b) {
+            return Err(config(format!(
+                "root_candidates ({} given); there are 1, 3 or 5, none twice; name as many",
+                candidates.len()
+            )));
+        }
+        let election = Micros::from_duration(self.election_timeout);
         let listen = resolve(&self.listen).map_err(config)?;
         let (done, started) = oneshot::channel();
         let record = RegionRecord {
@@ -476,6 +507,13 @@ impl NodeBuilder {
                 join_timeout: self.join_timeout,
                 drain_timeout: self.drain_timeout,
                 checkpoint_every: self.checkpoint_every,
+                candidates,
+                quorum: QuorumConfig {
+                    heartbeat: Micros(election.0 / 4),
+                    election_min: election,
+                    election_max: election + election,
+                    ..QuorumConfig::default()
+                },
             },
             listen,
             quic: QuicConfig { mtu_upper: self.mtu_upper, ..QuicConfig::default() },

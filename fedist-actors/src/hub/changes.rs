@@ -8,7 +8,8 @@ use fedist_registry::{
 
 use super::{
     Core,
-    membership::{Propose, ProposeError, ReserveSeats},
+    membership::{ProposeError, ReserveSeats},
+    quorum::ask_master,
 };
 use crate::{AskError, DropReason, Node, Origin, PidSend, View, outbound::Outbound};
 
@@ -46,6 +47,22 @@ pub enum ChangeError {
         /// Why not.
         error: AskError,
     },
+    /// No master is elected now, as far as region `asked` knows. Nothing was changed; try again in a few seconds.
+    #[error(
+        "no master of the registry is known to region {asked}; changes wait for one; try again later"
+    )]
+    NoMaster {
+        /// The candidate that was asked last.
+        asked: RegionId,
+    },
+    /// The elected master has too much to decide. Nothing was changed; try again later.
+    #[error("{0}")]
+    Busy(String),
+    /// No majority of the candidates said yes in time. The change may still be made.
+    #[error(
+        "the change is undecided; a majority of the candidates must hold it; see whether it was made before trying again"
+    )]
+    Undecided,
     /// The master could not save it. Nothing was changed.
     #[error("the registry's master could not save the change: {0}")]
     Storage(String),
@@ -212,26 +229,21 @@ impl Node {
         outcome
     }
 
-    /// Asks the master for a change and waits until it is here. Gives the entry's number.
-    async fn propose(&self, change: Change) -> Result<u64, ChangeError> {
-        let master = self.view().registry.master().ok_or(ChangeError::NotJoined)?;
-        let answer = if master == self.region() {
-            let made = self.on_hub(move |core| {
-                let answer = core.propose(change);
-                core.flush();
-                answer
-            });
-            made.await.ok_or(ChangeError::Stopped)?
-        } else {
-            RegionPid::new(master, service::REGISTRAR)
-                .send(self, Propose { change, origin: Origin::here() })
-                .await
-                .map_err(|error| ChangeError::Master { master, error })?
-        };
-        let index = answer.map_err(|error| match error {
+    /// Asks the master for a change, wherever it is, and waits until it is here. Gives the entry's number.
+    pub(super) async fn propose(&self, change: Change) -> Result<u64, ChangeError> {
+        let masters = self.on_hub(|core| core.masters()).await.ok_or(ChangeError::Stopped)?;
+        if masters.is_empty() {
+            return Err(ChangeError::NotJoined);
+        }
+        let index = ask_master(self, masters, change).await.map_err(|error| match error {
             ProposeError::Refused(text) => ChangeError::Refused(text),
             ProposeError::Storage(text) => ChangeError::Storage(text),
-            error @ ProposeError::NotMaster(_) => ChangeError::Refused(error.to_string()),
+            ProposeError::NotMaster { region, .. } => ChangeError::NoMaster { asked: region },
+            ProposeError::Busy(text) => ChangeError::Busy(text),
+            ProposeError::Undecided => ChangeError::Undecided,
+            ProposeError::Unreachable { region: master, error } => {
+                ChangeError::Master { master, error }
+            }
         })?;
         match within(self, ARRIVAL, self.registry_at(index)).await {
             Some(Some(_)) => Ok(index),

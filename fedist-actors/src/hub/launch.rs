@@ -17,7 +17,7 @@ use actix_rt::{Arbiter, System};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
     IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, RegionKey, Registry, RelayDelay,
-    RouteTable, Status, Store, VolatileBlocks,
+    RouteTable, Status, Store, VolatileBlocks, quorum::Saved,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -29,7 +29,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
     Core, CoreRef, Hub, HubConfig, asks::Asks, drain, measure::Measure, membership::Membership,
-    mesh::Mesh, services,
+    mesh::Mesh, quorum::Candidacy, services,
 };
 use crate::{
     Node, StartError,
@@ -228,6 +228,12 @@ impl Launch {
         let stop = Rc::new(Notify::new());
         let fabric = Rc::new(fabric);
         let config = HubConfig { record, ..self.config };
+        let saved = match &store {
+            Some(store) => store.load_quorum()?,
+            None => Saved::default(),
+        };
+        let candidacy =
+            Candidacy::new(me, config.quorum.clone(), node.inner().clock.now(), &registry, saved);
         let core = Rc::new_cyclic(|weak| {
             RefCell::new(Core {
                 node: node.clone(),
@@ -252,7 +258,7 @@ impl Launch {
                 flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
                 measure: Measure::new(me, boot, fabric.clock().base_us()),
-                membership: Membership::new(me, key),
+                membership: Membership::new(me, key, candidacy),
                 links: HashMap::new(),
                 greeting: HashMap::new(),
                 next_serial: 0,

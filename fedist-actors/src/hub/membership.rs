@@ -9,13 +9,17 @@ use std::collections::{HashMap, HashSet};
 
 use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{
-    Change, LocalId, Micros, RegionId, RegionKey, RegionPid, RegionRecord, RegistryError,
-    Replication, ReplicationConfig, RouteNews, Status, service,
+    Change, LocalId, Micros, RegionId, RegionKey, RegionRecord, RegistryError, Replication,
+    ReplicationConfig, RouteNews, Status,
 };
 use fedist_transport::link::LinkError;
 
-use super::{Core, CoreRef, control::Control};
-use crate::{Context, Message, Origin, PidSend, StartError, outbound::Outbound};
+use super::{
+    Core, CoreRef,
+    control::Control,
+    quorum::{Candidacy, Decision, ask_master},
+};
+use crate::{AskError, Context, Message, Origin, StartError, outbound::Outbound};
 
 /// Asks the registry's master for a change, on behalf of the region that it is about.
 #[derive(Debug, Message, serde::Serialize, serde::Deserialize)]
@@ -48,12 +52,18 @@ impl Handler<ReserveSeats> for Registrar {
 /// Why the master did not make a change.
 #[derive(Debug, Clone, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub(crate) enum ProposeError {
-    #[error("region {0} is not the registry's master; ask the root")]
-    NotMaster(RegionId),
+    #[error("region {region} is not the registry's master; {}", hint(*.leader))]
+    NotMaster { region: RegionId, leader: Option<RegionId> },
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]
     Storage(String),
+    #[error("{0}")]
+    Busy(String),
+    #[error("no majority of the candidates has decided the change yet")]
+    Undecided,
+    #[error("region {region} could not be asked: {error}")]
+    Unreachable { region: RegionId, error: AskError },
 }
 
 /// The registrar at the well-known pid `region.2`; on the root it writes the registry.
@@ -65,29 +75,14 @@ impl Actor for Registrar {
     type Context = Context<Self>;
 }
 
-impl Handler<Propose> for Registrar {
-    type Result = MessageResult<Propose>;
-
-    fn handle(&mut self, message: Propose, _: &mut Context<Self>) -> Self::Result {
-        let mut core = self.core.borrow_mut();
-        let from = message.origin.region().unwrap_or(core.region());
-        let answer = if core.may_propose(from, &message.change) {
-            core.propose(message.change)
-        } else {
-            core.count("proposals_refused");
-            Err(ProposeError::Refused(format!(
-                "region {from} cannot make this change; a region changes itself only; ask there"
-            )))
-        };
-        core.flush();
-        MessageResult(answer)
-    }
+fn hint(leader: Option<RegionId>) -> String {
+    leader.map_or("none is elected now".to_owned(), |leader| format!("region {leader} is"))
 }
 
 /// What joining keeps.
 pub(super) struct Membership {
     /// What this region signs entries with, where it is the master.
-    key: RegionKey,
+    pub(super) key: RegionKey,
     pub(super) replication: Replication,
     /// What the last attempt to join said.
     pub(super) last_answer: String,
@@ -100,11 +95,14 @@ pub(super) struct Membership {
     last_request: Micros,
     /// Neighbours whose change is on its way to the root: one at a time for each.
     forwarding: HashSet<RegionId>,
+    /// This region's part in electing the master.
+    pub(super) candidacy: Candidacy,
 }
 
 impl Membership {
-    pub(super) fn new(me: RegionId, key: RegionKey) -> Self {
+    pub(super) fn new(me: RegionId, key: RegionKey, candidacy: Candidacy) -> Self {
         Self {
+            candidacy,
             key,
             replication: Replication::new(me, ReplicationConfig::default()),
             last_answer: String::new(),
@@ -122,21 +120,17 @@ impl Core {
         self.config.record.parent.is_none()
     }
 
-    /// Whether this region writes the registry: the term's master, and the root of a federation that nobody founded yet.
-    pub(super) fn is_master(&self) -> bool {
-        match self.registry.master() {
-            Some(master) => master == self.region(),
-            None => self.is_root(),
-        }
-    }
-
     /// Whether a region may ask for a change.
-    fn may_propose(&self, from: RegionId, change: &Change) -> bool {
+    pub(super) fn may_propose(&self, from: RegionId, change: &Change) -> bool {
         match change {
             // A hub may vouch for a newcomer, whose key it has seen.
             Change::Join(_) | Change::Live(_) => true,
             // Who serves the ids gives them away.
             Change::Split(range) => self.registry.serving_local(range.from, range.first) == from,
+            // Those who may be the master say who may.
+            Change::Candidates(_) | Change::Delegate { .. } => self.masters().contains(&from),
+            // These the master makes by itself.
+            Change::Master(_) | Change::Checkpoint { .. } => false,
             other => from == self.region() || other.region() == Some(from),
         }
     }
@@ -169,10 +163,11 @@ impl Core {
         LocalId::new(run.first).map_err(|error| error.to_string())
     }
 
-    /// Makes a change as the master: appended, durable, shown to all.
+    /// Makes a change as the one master that nobody elects: appended, durable, shown to all.
     pub(super) fn propose(&mut self, change: Change) -> Result<u64, ProposeError> {
-        if !self.is_master() {
-            return Err(ProposeError::NotMaster(self.region()));
+        if self.is_elected() || !self.is_master() {
+            let leader = self.master().filter(|leader| *leader != self.region());
+            return Err(ProposeError::NotMaster { region: self.region(), leader });
         }
         let before = self.registry.clone();
         let me = self.region();
@@ -221,6 +216,7 @@ impl Core {
         if self.registry.is_live(self.region()) && !self.is_live() {
             self.become_live();
         }
+        self.sync_quorum();
         self.end_sessions_of_left_regions();
         self.forget_left_regions();
         self.areas_registry_changed();
@@ -255,9 +251,14 @@ impl Core {
 
     /// Whether this region is still to be taken in, or its record is to be brought up to date.
     pub(super) fn wants_join(&self) -> bool {
-        !self.is_root()
+        !self.founds()
             && !self.membership.leaving
             && (self.self_status() != Some(Status::Live) || self.record_differs())
+    }
+
+    /// Whether this is the root of a federation whose master nobody elects: it writes its own record.
+    fn founds(&self) -> bool {
+        self.is_root() && !self.is_elected()
     }
 
     fn record_differs(&self) -> bool {
@@ -360,12 +361,8 @@ impl Core {
     }
 
     fn forward_change(&mut self, peer: RegionId, serial: u64, change: Change) {
-        if self.is_master() {
-            let answer = self.propose(change);
-            self.change_answered(peer, serial, answer);
-            return;
-        }
-        let (Some(master), true) = (self.registry.master(), self.is_live()) else {
+        let masters = self.masters();
+        if masters.is_empty() || !self.is_live() {
             self.send_control(
                 peer,
                 serial,
@@ -375,28 +372,25 @@ impl Core {
                 },
             );
             return;
-        };
+        }
         if !self.membership.forwarding.insert(peer) {
             self.count("changes_repeated");
             return;
         }
+        let decision = self.is_master().then(|| self.decide(change.clone()));
+        if let Some(Decision::Done(answer)) = decision {
+            self.membership.forwarding.remove(&peer);
+            return self.change_answered(peer, serial, answer);
+        }
         let node = self.node.clone();
         actix_rt::spawn(async move {
-            let registrar = RegionPid::new(master, service::REGISTRAR);
-            let answer =
-                match registrar.send(&node, Propose { change, origin: Origin::here() }).await {
-                    Ok(answer) => answer.map(drop).map_err(|error| {
-                        (error.to_string(), matches!(error, ProposeError::Refused(_)))
-                    }),
-                    Err(error) => {
-                        Err((format!("the registry's master could not be asked: {error}"), false))
-                    }
-                };
+            let answer = match decision {
+                Some(decision) => decision.outcome().await,
+                None => ask_master(&node, masters, change).await,
+            };
             node.queue(Outbound::Run(Box::new(move |core| {
                 core.membership.forwarding.remove(&peer);
-                if let Err((reason, permanent)) = answer {
-                    core.send_control(peer, serial, &Control::JoinRefused { reason, permanent });
-                }
+                core.change_answered(peer, serial, answer);
             })));
         });
     }
@@ -423,8 +417,11 @@ impl Core {
         }
     }
 
-    /// Makes the root's own record, or brings it up to date.
+    /// Makes the root's own record, or brings it up to date. Where the master is elected, that is for the master to do.
     pub(super) fn found_federation(&mut self) -> Result<(), StartError> {
+        if !self.founds() || !self.is_master() {
+            return Ok(());
+        }
         let record = self.config.record.clone();
         let me = record.id;
         let refused = |error: ProposeError| StartError::JoinRefused(error.to_string());

@@ -21,6 +21,7 @@ mod measure;
 mod membership;
 mod mesh;
 mod outgoing;
+mod quorum;
 mod relay;
 mod replicas;
 mod report;
@@ -42,7 +43,7 @@ use std::{
 use actix::{Actor, AsyncContext, Handler, WrapFuture};
 use fedist_registry::{
     AreaConfig, LinkState, LinkStateDb, MeshConfig, Micros, RegionId, RegionRecord, Registry,
-    RelayDelay, RouteTable, Store,
+    RelayDelay, RouteTable, Store, quorum::QuorumConfig,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -83,6 +84,9 @@ pub(crate) struct HubConfig {
     pub(crate) drain_timeout: Duration,
     /// Entries between two checkpoints of the registry that this region writes as the master.
     pub(crate) checkpoint_every: u64,
+    /// Who is to elect the master, until the registry says who does.
+    pub(crate) candidates: Vec<RegionId>,
+    pub(crate) quorum: QuorumConfig,
 }
 
 pub(crate) struct Core {
@@ -184,6 +188,7 @@ impl Core {
             self.last_tick = now;
             self.tick_links(now);
             self.tick_membership(now);
+            self.tick_quorum(now);
             self.tick_watched();
             self.tick_lost_actors();
         }

@@ -14,6 +14,7 @@ use super::{
     Hub,
     links::MAX_LINKS,
     membership::{Propose, Registrar, ReserveSeats},
+    quorum::{AskDecided, QuorumSays},
     relay::RELAYS,
 };
 use crate::{
@@ -63,7 +64,8 @@ pub(super) fn list(hub: Hub) {
             Rc::new(move |node| {
                 let core = Rc::clone(&registrar_core);
                 let addr = node.spawn_here_at(service::REGISTRAR, move |_| Registrar { core })?;
-                Ok(node.export(&addr).handles::<Propose>().handles::<ReserveSeats>().publish()?)
+                let export = node.export(&addr).handles::<Propose>().handles::<ReserveSeats>();
+                Ok(export.handles::<QuorumSays>().handles::<AskDecided>().publish()?)
             }),
         ),
         (

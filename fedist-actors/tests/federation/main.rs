@@ -11,6 +11,7 @@ mod measure;
 mod membership;
 mod mesh;
 mod monitors;
+mod quorum;
 mod registry;
 mod routes;
 mod support;
