@@ -65,7 +65,7 @@ pub use groups::{
     GroupCounters, GroupEvent, GroupWatch, Groups, JoinError, LeaveReason, Member, Meta,
     PublishError,
 };
-pub use hub::ChangeError;
+pub use hub::{ChangeError, PromoteError, Promotion};
 pub use local_addr::LocalAddr;
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;

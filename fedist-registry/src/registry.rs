@@ -407,13 +407,17 @@ impl Registry {
     }
 
     /// Who may write an entry: the founder its own record as the first; who begins a term, its first entry, as one of the
-    /// candidates where there are any; and in the term the master.
+    /// candidates or, where there are none, as the root or a region directly below it; and in the term the master.
     fn may_write(&self, signer: RegionId, entry: &LogEntry) -> bool {
         match &entry.change {
             Change::Join(record) if self.head == Version::EMPTY => record.id == signer,
             Change::Master(id) => {
                 let candidates = self.candidates();
-                *id == signer && (candidates.is_empty() || candidates.contains(id))
+                let root = self.root();
+                let first =
+                    Some(*id) == root || self.get(*id).is_some_and(|record| record.parent == root);
+                *id == signer
+                    && (if candidates.is_empty() { first } else { candidates.contains(id) })
             }
             _ => self.master() == Some(signer),
         }

@@ -27,6 +27,7 @@ mod replicas;
 mod report;
 mod routing;
 mod services;
+mod takeover;
 mod thread_time;
 mod trace;
 mod watch;
@@ -54,6 +55,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use changes::ChangeError;
 pub(crate) use launch::Launch;
+pub use takeover::{PromoteError, Promotion};
 pub(crate) use trace::TraceAnswer;
 
 use crate::{

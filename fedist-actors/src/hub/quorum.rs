@@ -152,10 +152,6 @@ impl Candidacy {
             reconciling: false,
         }
     }
-
-    pub(super) fn engine(&self) -> &Quorum {
-        &self.engine
-    }
 }
 
 impl Core {
@@ -449,8 +445,16 @@ impl Core {
 
     /// Another log took the place of the copy's.
     pub(super) fn quorum_forked(&mut self) {
-        self.membership.candidacy.saved.tail.clear();
-        self.membership.candidacy.waiting.clear();
+        let candidacy = &mut self.membership.candidacy;
+        // What waited to be decided never will be.
+        candidacy.waiting.clear();
+        candidacy.saved.tail.clear();
+        if let Some(store) = &self.store
+            && let Err(error) = store.save_quorum(&self.membership.candidacy.saved)
+        {
+            // Its entries do not follow the new log, so a restart passes over them as well.
+            tracing::warn!(%error, "the undecided entries could not be let go");
+        }
         self.restart_quorum();
     }
 
@@ -473,7 +477,7 @@ impl Core {
         });
     }
 
-    fn take_fetched(&mut self, entries: Vec<LogEntry>) {
+    pub(super) fn take_fetched(&mut self, entries: Vec<LogEntry>) {
         let held = self.registry.version().index;
         let news: Vec<LogEntry> = entries.into_iter().filter(|entry| entry.index > held).collect();
         let before = self.registry.clone();

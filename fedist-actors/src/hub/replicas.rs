@@ -100,6 +100,9 @@ impl Core {
             Refusal::OtherRoot => "registry_of_another_root",
             _ => "registry_entries_refused",
         });
+        if matches!(refusal, Refusal::Diverged | Refusal::Entry(_)) {
+            self.reconcile(peer);
+        }
         match refusal {
             Refusal::Diverged => {
                 tracing::error!(%peer, "its registry is not the same log as ours; one of the two belongs to another federation or to a restored disk");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fedist_actors::{ChangeError, Node};
+use fedist_actors::{ChangeError, Node, PromoteError};
 use fedist_registry::RegionId;
 use fedist_transport::memory::MemoryNet;
 
@@ -119,5 +119,55 @@ fn one_candidate_that_is_not_the_root_becomes_the_master() {
         assert_eq!(child.view().registry.hierarchy().root(), Some(id(1)));
         stop(&nodes).await;
         child.stop().await;
+    });
+}
+
+#[test]
+fn a_region_takes_over_from_a_root_that_is_gone_and_a_root_that_returns_follows() {
+    run(async {
+        let net = MemoryNet::new(54);
+        let root = root(&net).start().await.unwrap();
+        let second = below(&net, 1, 2).start().await.unwrap();
+        let third = below(&net, 1, 3).link(id(2)).start().await.unwrap();
+        let leaf = below(&net, 2, 4).start().await.unwrap();
+        let mut nodes = vec![root, second, third, leaf];
+        routed(&nodes).await;
+        assert_eq!(
+            nodes[1].danger_promote().await,
+            Err(PromoteError::Alive { master: id(1) }),
+            "the root answers"
+        );
+        assert_eq!(
+            nodes[3].danger_promote().await,
+            Err(PromoteError::NotEligible { region: id(4) })
+        );
+        assert_eq!(nodes[0].danger_promote().await, Err(PromoteError::IsMaster { region: id(1) }));
+        for other in 2..=5 {
+            net.cut(id(1), id(other));
+        }
+        // It does not know that it will never be heard of again.
+        nodes[0].delegate_block(id(2), id(100), id(199)).await.unwrap();
+        nodes[0].delegate_block(id(3), id(200), id(299)).await.unwrap();
+        let promotion = nodes[1].danger_promote().await.unwrap();
+        assert_eq!((promotion.from, promotion.term), (id(1), 2));
+        eventually("region 3 knows the new master", || async { master(&nodes[2]) == Some(id(2)) })
+            .await;
+        nodes.push(below(&net, 3, 5).start().await.unwrap());
+        for other in 2..=5 {
+            net.heal(id(1), id(other));
+        }
+        eventually("all hold the newer log", || async {
+            let version = nodes[1].view().registry.version();
+            nodes.iter().all(|node| node.view().registry.version() == version)
+        })
+        .await;
+        let registry = &nodes[0].view().registry;
+        assert_eq!((registry.master(), registry.candidates()), (Some(id(2)), &[id(2)][..]));
+        assert_eq!(registry.blocks().count(), 0, "what the old root wrote meanwhile is lost");
+        let counters = nodes[0].status().await.unwrap().counters;
+        assert_eq!(counters["registry_entries_lost"], 2);
+        // The root of the tree is still region 1; who writes is another question.
+        assert_eq!(registry.hierarchy().root(), Some(id(1)));
+        stop(&nodes).await;
     });
 }
