@@ -62,6 +62,12 @@ pub(crate) struct NodeSettings {
     /// Keep a link to this region, besides the parent and the nearest (repeat for more)
     #[arg(long, value_name = "N")]
     pub(crate) link: Vec<RegionNumber>,
+    /// At the root: the regions that elect the registry's master, 1, 3 or 5, until the registry says who [default: the root alone]
+    #[arg(long, value_name = "N,N,N", value_delimiter = ',')]
+    pub(crate) root_candidates: Vec<RegionNumber>,
+    /// Silence of a master after which candidates elect another, in milliseconds [default: 2000]
+    #[arg(long, value_name = "MS")]
+    pub(crate) election_timeout_ms: Option<Within<100, 60_000>>,
     /// How many of the nearest regions to keep links to [default: 2]
     #[arg(long, value_name = "COUNT")]
     pub(crate) nearest: Option<Within<0, 64>>,
@@ -181,6 +187,8 @@ impl NodeSettings {
             data_dir: self.data_dir.or(file.data_dir),
             ca_dir: self.ca_dir.or(file.ca_dir),
             link: list(self.link, file.link),
+            root_candidates: list(self.root_candidates, file.root_candidates),
+            election_timeout_ms: self.election_timeout_ms.or(file.election_timeout_ms),
             nearest: self.nearest.or(file.nearest),
             topology: self.topology.or(file.topology),
             max_links_out: self.max_links_out.or(file.max_links_out),
@@ -244,6 +252,8 @@ join = ["root.example:4433"]
 data-dir = "/var/lib/fedist"
 ca-dir = "/etc/fedist"
 link = [2, 3]
+root-candidates = [1, 2, 3]
+election-timeout-ms = 3000
 nearest = 0
 topology = "1-2,2-3"
 max-links-out = 20
@@ -276,7 +286,7 @@ admin-listen = "127.0.0.1:9000"
         assert_eq!(settings.region.as_ref().unwrap().get().get(), 7);
         let command = <NodeSettings as clap::Args>::augment_args(clap::Command::new("node"));
         let flags: Vec<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
-        assert_eq!(flags.len(), 22);
+        assert_eq!(flags.len(), 24);
         for flag in flags {
             assert!(FULL.contains(&format!("\n{flag} = ")), "{flag}");
         }

@@ -1,7 +1,7 @@
 //! The command line: what there is to say, and who answers it.
 //!
-//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `ping`, `trace`, `tree`, `dead-letters`,
-//! `region`, `leave`, `drain` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
+//! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `trace`, `ping`, `tree`,
+//! `dead-letters`, `region`, `candidates`, `delegate`, `promote`, `leave` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
 //! through [`exit`], which gives it its text and its exit code.
 
 mod admin;
@@ -12,6 +12,7 @@ mod demo;
 mod drain;
 mod exit;
 mod links;
+mod master;
 mod node;
 mod ping;
 mod region;
@@ -60,6 +61,12 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Change the place of a running node's region in its federation.
     Region(region::RegionArgs),
+    /// Set the regions that elect the registry's master among themselves.
+    Candidates(master::CandidatesArgs),
+    /// Give a region a block of region numbers to admit newcomers with while the master is away.
+    Delegate(master::DelegateArgs),
+    /// Make a running node's region the registry's master because the old one is gone for good.
+    Promote(master::PromoteArgs),
     /// Have a running node's region leave its federation for good, and end the node.
     Leave(AdminArgs),
     /// Stop a running node and wait until it has ended.
@@ -103,6 +110,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Tree(args) => tree::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Region(args) => region::run(&args),
+        Command::Candidates(args) => master::candidates(&args),
+        Command::Delegate(args) => master::delegate(&args),
+        Command::Promote(args) => master::promote(&args),
         Command::Leave(args) => region::leave(&args),
         Command::Stop(args) => stop::run(&args),
         Command::Drain(args) => drain::run(&args),

@@ -114,6 +114,10 @@ fn builder(settings: NodeSettings, data_dir: &Path) -> Result<NodeBuilder, Failu
     for region in settings.link {
         builder = builder.link(region.get());
     }
+    builder = builder.root_candidates(settings.root_candidates.iter().map(|id| id.get()));
+    if let Some(ms) = settings.election_timeout_ms {
+        builder = builder.election_timeout(Duration::from_millis(u64::from(ms.get())));
+    }
     if let Some(nearest) = settings.nearest {
         builder = builder.nearest(nearest.get() as usize);
     }

@@ -112,7 +112,7 @@ fn split(args: &SplitArgs) -> anyhow::Result<ExitCode> {
     answer(&args.admin, &status, index, &told)
 }
 
-fn answer(
+pub(super) fn answer(
     args: &AdminArgs,
     status: &NodeStatus,
     index: u64,

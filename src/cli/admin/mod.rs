@@ -113,6 +113,12 @@ pub(crate) enum ChangeOf {
     Parent(RegionId),
     /// A range of ids goes to another region.
     Split { of: RegionId, first: LocalId, last: LocalId, to: RegionId },
+    /// Other regions elect the master.
+    Candidates(Vec<RegionId>),
+    /// A block of region numbers goes to a region.
+    Delegate { to: RegionId, first: RegionId, last: RegionId },
+    /// The region takes over from a master that is gone.
+    Promote,
     /// The region leaves for good, and the node ends.
     Leave,
 }
@@ -355,6 +361,7 @@ mod tests {
         let ping = Ask::Ping { target: PingOf::Actor("2.8".parse().unwrap()), deadline_ms: 1000 };
         let change = |change| json(Ask::Change(change));
         assert_eq!(change(ChangeOf::Parent("2".parse().unwrap())), r#"{"change":{"parent":2}}"#);
+        assert_eq!(change(ChangeOf::Promote), r#"{"change":"promote"}"#);
         assert_eq!(change(ChangeOf::Leave), r#"{"change":"leave"}"#);
         assert_eq!(json(ping.clone()), r#"{"ping":{"target":"2.8","deadline_ms":1000}}"#);
         assert_eq!(serde_json::from_str::<Ask>(&json(ping.clone())).unwrap(), ping);

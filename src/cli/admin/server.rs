@@ -233,6 +233,15 @@ impl Room {
             ChangeOf::Addresses(addresses) => node.advertise(addresses).await,
             ChangeOf::Parent(parent) => node.set_parent(parent).await,
             ChangeOf::Split { of, first, last, to } => node.split(of, first..=last, to).await,
+            ChangeOf::Candidates(regions) => node.set_root_candidates(&regions).await,
+            ChangeOf::Delegate { to, first, last } => node.delegate_block(to, first, last).await,
+            ChangeOf::Promote => match node.danger_promote().await {
+                Ok(promotion) => Ok(promotion.index),
+                Err(error) => {
+                    let (reason, exit) = (error.to_string(), Exit::Other);
+                    return Answer::NotChanged { reason, exit };
+                }
+            },
             ChangeOf::Leave => match node.leave().await {
                 Ok(()) => return Answer::Stopping,
                 Err(error) => Err(error),
@@ -242,7 +251,7 @@ impl Room {
             Ok(index) => Answer::Changed { index },
             Err(error) => Answer::NotChanged {
                 exit: match error {
-                    ChangeError::Master { .. } => Exit::Network,
+                    ChangeError::Master { .. } | ChangeError::NoMaster { .. } => Exit::Network,
                     ChangeError::Storage(_) => Exit::Storage,
                     _ => Exit::Other,
                 },
