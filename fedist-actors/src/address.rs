@@ -1,5 +1,6 @@
 //! Addresses of actors anywhere in the federation: `RegionAddr`, `RegionRecipient`, bare pids.
 
+use std::time::Duration;
 use std::{cell::RefCell, fmt, sync::Arc};
 
 use actix::{Actor, Handler, dev::ToEnvelope, prelude::SendError as ActixSendError};
@@ -127,6 +128,27 @@ impl<A: Actor> RegionAddr<A> {
         }
     }
 
+    /// As [`tell`](Self::tell), and waits for a way as well: while the region cannot be reached the message waits here, for at
+    /// most `patience`, and is sent as soon as there is a way. `tell` and `try_send` refuse at once then, with `NoRoute`. What
+    /// waits is held by the caller's future and nowhere else, so the caller bounds it.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send); `NoRoute` or `Full` when the time is over.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the message was not sent.
+    pub async fn tell_within<M>(&self, message: M, patience: Duration) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: WireMessage,
+    {
+        match &self.local {
+            None => self.target.tell_within(message, patience).await,
+            Some(_) => self.tell(message).await,
+        }
+    }
+
     /// Asks and waits for the answer. The deadline is 5 s unless [`Ask::deadline`] says otherwise.
     ///
     /// # Errors
@@ -213,6 +235,20 @@ impl<M: WireMessage> RegionRecipient<M> {
         }
     }
 
+    /// As [`RegionAddr::tell_within`].
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send); `NoRoute` or `Full` when the time is over.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the message was not sent.
+    pub async fn tell_within(&self, message: M, patience: Duration) -> Result<(), SendError<M>> {
+        match &self.local {
+            None => self.target.tell_within(message, patience).await,
+            Some(_) => self.tell(message).await,
+        }
+    }
+
     /// As [`RegionAddr::send`].
     ///
     /// # Errors
@@ -248,6 +284,17 @@ impl Target {
     async fn tell<M: WireMessage>(&self, message: M) -> Result<(), SendError<M>> {
         match &self.node {
             Some(node) => node.tell_to(self.pid, message).await,
+            None => Err(SendError::Unbound(message)),
+        }
+    }
+
+    async fn tell_within<M: WireMessage>(
+        &self,
+        message: M,
+        patience: Duration,
+    ) -> Result<(), SendError<M>> {
+        match &self.node {
+            Some(node) => node.tell_to_within(self.pid, message, patience).await,
             None => Err(SendError::Unbound(message)),
         }
     }
@@ -290,6 +337,18 @@ pub trait PidSend {
     ) -> impl Future<Output = Result<(), SendError<M>>> + Send
     where
         M::Result: Send;
+    /// As [`RegionAddr::tell_within`].
+    ///
+    /// # Errors
+    /// As `try_send`; `NoRoute` or `Full` when the time is over.
+    fn tell_within<M: WireMessage>(
+        &self,
+        node: &Node,
+        message: M,
+        patience: Duration,
+    ) -> impl Future<Output = Result<(), SendError<M>>> + Send
+    where
+        M::Result: Send;
     /// As [`RegionAddr::send`].
     fn send<M: WireMessage>(&self, node: &Node, message: M) -> Ask<M>;
     /// The pid as an address for one message type.
@@ -307,6 +366,15 @@ impl PidSend for RegionPid {
 
     async fn tell<M: WireMessage>(&self, node: &Node, message: M) -> Result<(), SendError<M>> {
         node.tell_to(*self, message).await
+    }
+
+    async fn tell_within<M: WireMessage>(
+        &self,
+        node: &Node,
+        message: M,
+        patience: Duration,
+    ) -> Result<(), SendError<M>> {
+        node.tell_to_within(*self, message, patience).await
     }
 
     fn send<M: WireMessage>(&self, node: &Node, message: M) -> Ask<M> {

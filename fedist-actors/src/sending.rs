@@ -1,6 +1,9 @@
 //! From a sender of this node to an actor anywhere: into the mailbox here, or into the hub's queue.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fedist_registry::{RegionId, RegionPid};
@@ -88,6 +91,25 @@ impl Node {
         message: M,
     ) -> Result<(), SendError<M>> {
         self.tell_waiting(pid, message, Gate::acquire_route).await
+    }
+
+    /// As [`tell_when_routed`](Self::tell_when_routed), for at most `patience`.
+    pub(crate) async fn tell_to_within<M: WireMessage>(
+        &self,
+        pid: RegionPid,
+        message: M,
+        patience: Duration,
+    ) -> Result<(), SendError<M>> {
+        let timer = self.sleep(patience);
+        self.tell_waiting(pid, message, async move |gate: &Gate, len: usize| {
+            let room = std::pin::pin!(gate.acquire_route(len));
+            match futures_util::future::select(room, timer).await {
+                futures_util::future::Either::Left((outcome, _)) => outcome,
+                // Once more, for the reason; it may have come in this very moment.
+                futures_util::future::Either::Right(_) => gate.acquire(len),
+            }
+        })
+        .await
     }
 
     async fn tell_waiting<M: WireMessage>(

@@ -2,6 +2,7 @@
 
 mod addressing;
 mod areas;
+mod autonomy;
 mod failover;
 mod faults;
 mod flooding;
