@@ -9,7 +9,7 @@
 //!    out once and never again: [`IdBlock`], [`IdAllocator`], [`Store`];
 //! 2. the registry: [`RegionRecord`], [`LogEntry`], [`Registry`], [`Snapshot`], [`Hierarchy`], and which region serves
 //!    ids of a region that was split, [`Forwarding`]; how copies are kept alike, [`Replication`]; who may write it,
-//!    [`quorum`];
+//!    [`quorum`]; newcomers that a delegate admits, [`GrantBook`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
 //!    [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`], and what others
@@ -36,6 +36,7 @@ mod store;
 mod canonical_form;
 mod coordinates;
 mod forwarding;
+mod grant;
 mod hash_bytes;
 mod hierarchy;
 mod key_hash;
@@ -88,6 +89,7 @@ pub use flood::{
     Delivery, Digest, Flood, FloodMessage, FloodStats, Heard, MAX_LEAP, MAX_SEQ, Span, is_urgent,
 };
 pub use forwarding::Forwarding;
+pub use grant::{Grant, GrantBook, GrantError, HeldGrant, Settled};
 pub use hierarchy::Hierarchy;
 pub use hold_down::HoldDown;
 pub use id_allocator::{AllocError, BlockSource, IdAllocator, VolatileBlocks};

@@ -14,7 +14,7 @@ mod rules;
 mod snapshot;
 mod state;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Change, Forwarding, Hierarchy, LocalId, LogEntry, RegionId, RegionKey, RegionName, RegionPid,
@@ -40,6 +40,8 @@ pub struct Registry {
     start: Version,
     /// The state at the last checkpoint.
     base: Option<Arc<Snapshot>>,
+    /// Regions that a delegate has admitted and the log does not know yet. No rule and no hash looks at them.
+    provisional: Arc<BTreeMap<RegionId, RegionRecord>>,
 }
 
 impl Registry {
@@ -143,6 +145,13 @@ impl Registry {
     /// # Errors
     /// See [`ApplyError`]; the registry is unchanged then.
     pub fn apply(&mut self, entry: LogEntry) -> Result<(), ApplyError> {
+        let provisional = std::mem::take(&mut self.provisional);
+        let outcome = self.apply_settled(entry);
+        self.provisional = provisional;
+        outcome
+    }
+
+    fn apply_settled(&mut self, entry: LogEntry) -> Result<(), ApplyError> {
         let head = self.head;
         if entry.index <= self.start.index && entry.index > 0 {
             // Let go long ago; what it said is in the state.
@@ -188,7 +197,7 @@ impl Registry {
         key: &RegionKey,
     ) -> Result<LogEntry, RegistryError> {
         let mut entry = self.draft(term, change)?;
-        if !self.may_write(signer, &entry) {
+        if !self.settled().may_write(signer, &entry) {
             return Err(RegistryError::NotMaster { id: signer });
         }
         entry.sign(signer, key);
@@ -214,6 +223,9 @@ impl Registry {
     /// # Errors
     /// See [`RegistryError`].
     pub fn draft(&self, term: u64, change: Change) -> Result<LogEntry, RegistryError> {
+        if !self.provisional.is_empty() {
+            return self.settled().draft(term, change);
+        }
         if term < self.term {
             return Err(RegistryError::StaleTerm { have: self.term, got: term });
         }
@@ -263,19 +275,54 @@ impl Registry {
         self.state.hash()
     }
 
-    /// A region's record, tombstones included.
+    /// A region's record, tombstones and provisional members included.
     pub fn get(&self, id: RegionId) -> Option<&RegionRecord> {
-        self.state.get(id)
+        match self.provisional.get(&id) {
+            Some(record) if self.is_provisional(id) => Some(record),
+            _ => self.state.get(id),
+        }
+    }
+
+    /// Shows these regions as members beside those of the log, until the log itself has them live or gives their numbers to
+    /// others, or they are set anew: regions that a delegate has admitted while the master is away. Rules, versions and hashes do not see them.
+    pub fn set_provisional(&mut self, records: impl IntoIterator<Item = RegionRecord>) {
+        self.provisional =
+            Arc::new(records.into_iter().map(|record| (record.id, record)).collect());
+    }
+
+    /// Whether a region is a live member by a delegate's word only: the log does not know it, or has it as joining still.
+    pub fn is_provisional(&self, id: RegionId) -> bool {
+        self.provisional.get(&id).is_some_and(|record| match self.state.get(id) {
+            None => true,
+            Some(held) => held.status == Status::Joining && held.key_hash == record.key_hash,
+        })
+    }
+
+    /// This copy without provisional members.
+    fn settled(&self) -> Registry {
+        Registry { provisional: Arc::default(), ..self.clone() }
     }
 
     /// The region that has this name now; never a tombstone.
     pub fn by_name(&self, name: &str) -> Option<&RegionRecord> {
-        self.state.by_name(&RegionName::new(name).ok()?)
+        let name = RegionName::new(name).ok()?;
+        self.state.by_name(&name).or_else(|| {
+            let mut provisional = self.provisional.values();
+            provisional.find(|record| record.name == name && self.is_provisional(record.id))
+        })
     }
 
-    /// All records in the order of their numbers, tombstones included.
+    /// All records in the order of their numbers, tombstones and provisional members included.
     pub fn regions(&self) -> impl Iterator<Item = &RegionRecord> {
-        self.state.regions()
+        let log = self.state.regions().filter(|record| !self.is_provisional(record.id));
+        let mut settled = log.peekable();
+        let mut others =
+            self.provisional.values().filter(|record| self.is_provisional(record.id)).peekable();
+        std::iter::from_fn(move || match (settled.peek(), others.peek()) {
+            (Some(one), Some(other)) if other.id < one.id => others.next(),
+            (None, Some(_)) => others.next(),
+            _ => settled.next(),
+        })
     }
 
     /// The regions that may send and store across regions, in the order of their numbers.
@@ -452,6 +499,7 @@ impl Registry {
     fn start_from(&mut self, snapshot: Snapshot) {
         let version = snapshot.version();
         *self = Registry {
+            provisional: Arc::clone(&self.provisional),
             state: snapshot.state().clone(),
             head: version,
             term: snapshot.term(),
