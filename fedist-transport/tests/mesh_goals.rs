@@ -326,7 +326,8 @@ fn check(matrix: &LatencyMatrix, links_at_most: f64, with_coordinates: bool) {
     federation.changes_in(60);
     let noisy = federation.changes_in(60);
     println!("{quiet} links opened or closed after that, {noisy} in a minute of noise");
-    assert!(noisy <= federation.len(), "{noisy} links opened or closed in a minute");
+    let some = federation.links.len() * 3 / 10;
+    assert!(noisy <= some, "{noisy} links opened or closed in a minute");
     let (_, p99) = federation.stretch();
     assert!(p99 <= 1.10, "stretch p99 {p99:.4}");
 }

@@ -29,6 +29,8 @@ pub(super) enum Control {
     JoinRefused { reason: String, permanent: bool },
     /// What the clock of this node reads, and what it knows about the root's.
     Clock(ClockAdvert),
+    /// Whether this side is about to close the link; both sides announce it as closing then.
+    LinkClosing(bool),
     /// Whether this side keeps the link whatever the traffic; "no" until said otherwise.
     LinkWanted(bool),
     /// "Route around me from now on": the sender's own link state, which says *no transit*.

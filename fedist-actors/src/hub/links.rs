@@ -43,9 +43,16 @@ pub(super) struct LinkPort {
     pub(super) told_wants: bool,
     /// About to be closed: not advertised, so that no route uses it.
     pub(super) retiring: bool,
+    /// The other end says so.
+    pub(super) peer_retiring: bool,
 }
 
 impl LinkPort {
+    /// Whether either end is about to close it.
+    pub(super) fn is_closing(&self) -> bool {
+        self.retiring || self.peer_retiring
+    }
+
     /// Notes a frame of a session that went over this link.
     pub(super) fn note_carried(&self) {
         self.carried.set(self.carried.get().saturating_add(1));
@@ -198,6 +205,7 @@ impl Core {
                 peer_wants: false,
                 told_wants: false,
                 retiring: false,
+                peer_retiring: false,
             },
         );
         let Some(core) = self.handle() else {

@@ -338,6 +338,7 @@ impl Core {
             Control::Activate => self.forward_change(peer, serial, Change::Live(peer)),
             Control::JoinRefused { reason, permanent } => self.join_refused(reason, permanent),
             Control::Clock(advert) => self.handle_clock(peer, serial, advert),
+            Control::LinkClosing(closing) => self.peer_closes_link(peer, serial, closing),
             Control::LinkWanted(wanted) => self.peer_wants_link(peer, serial, wanted),
             Control::Draining(state) => self.handle_draining(peer, serial, state),
             Control::DrainMoved => self.handle_drain_moved(peer, serial),

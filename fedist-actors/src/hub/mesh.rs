@@ -199,10 +199,17 @@ impl Core {
     /// Takes links out of the routes, or back into them, and closes those that nothing uses.
     fn retire_links(&mut self, plan: &MeshPlan) {
         let mut changed = false;
+        let mut news = Vec::new();
         for (peer, port) in &mut self.links {
             let retiring = plan.retiring.contains(peer);
-            changed |= retiring != port.retiring;
-            port.retiring = retiring;
+            if retiring != port.retiring {
+                port.retiring = retiring;
+                news.push((*peer, port.serial, retiring));
+            }
+        }
+        for (peer, serial, retiring) in news {
+            self.send_control(peer, serial, &Control::LinkClosing(retiring));
+            changed = true;
         }
         for peer in &plan.close {
             if let Some(port) = self.links.remove(peer) {
@@ -229,6 +236,16 @@ impl Core {
         }
         for (peer, serial, keeps) in news {
             self.send_control(peer, serial, &Control::LinkWanted(keeps));
+        }
+    }
+
+    /// The other end is about to close a link, or has thought better of it: routes leave it in this direction too.
+    pub(super) fn peer_closes_link(&mut self, peer: RegionId, serial: u64, closing: bool) {
+        if let Some(port) = self.port_mut(peer, serial)
+            && port.peer_retiring != closing
+        {
+            port.peer_retiring = closing;
+            self.link_changed(true);
         }
     }
 

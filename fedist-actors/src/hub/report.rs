@@ -53,7 +53,7 @@ impl Core {
                     name: self.name_of(*peer),
                     dialed: port.dialed,
                     reason: self.link_reason(*peer, port),
-                    closing: port.retiring,
+                    closing: port.is_closing(),
                     rtt_ms: ms(port.estimate.srtt_us()),
                     rtt_min_ms: ms(port.estimate.min_rtt_us(now)),
                     rtt_deviation_ms: ms(Some(port.estimate.deviation_us())),

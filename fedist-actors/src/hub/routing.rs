@@ -54,7 +54,7 @@ impl Core {
                 let queueing = cost.units().saturating_sub(propagation);
                 links.push(LinkAdvert {
                     queueing: LinkCost::from_units(queueing),
-                    flags: if port.retiring { LinkAdvert::CLOSING } else { 0 },
+                    flags: if port.is_closing() { LinkAdvert::CLOSING } else { 0 },
                     ..LinkAdvert::new(*peer, cost)
                 });
             }

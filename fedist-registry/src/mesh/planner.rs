@@ -547,7 +547,7 @@ impl MeshPlanner {
             _ if parent == Some(peer) => DialTurn::First,
             _ if is_child(peer) => DialTurn::Theirs,
             LinkReason::SecondParent | LinkReason::Traffic => DialTurn::First,
-            _ if !can_be_dialed || self.me < peer => DialTurn::First,
+            _ if !can_be_dialed || goes_first(self.me, peer) => DialTurn::First,
             _ => DialTurn::Second,
         };
         let left_alone =
@@ -585,9 +585,9 @@ impl MeshPlanner {
             if self.ledger.settle(to, now, path, direct, price)
                 && let Some(account) = self.ledger.get(to)
             {
-                // Both ends may pay at the same time: the one with the lower number goes first.
+                // Both ends may pay at the same time: one of them goes first.
                 let waited = account.ready_since.map_or(Micros::ZERO, |at| now.saturating_sub(at));
-                if self.me < to || waited >= SECOND_WAITS {
+                if goes_first(self.me, to) || waited >= SECOND_WAITS {
                     paid.push((account.rate * (path.units() - direct.units()) as f64, to));
                 }
             }
@@ -775,6 +775,12 @@ fn pace(registry: &Registry) -> Micros {
 fn light_us(from: RegionId, to: RegionId, registry: &Registry) -> Option<u64> {
     let from = registry.get(from)?.coordinates?;
     Some(super::light_us(&from, &registry.get(to)?.coordinates?))
+}
+
+/// Which end of a link dials when both want it, so that all regions open about as many links as are opened to them.
+fn goes_first(me: RegionId, peer: RegionId) -> bool {
+    let seed = (u64::from(me.min(peer).get()) << 16) | u64::from(me.max(peer).get());
+    (mix(seed) & 1 == 1) == (me < peer)
 }
 
 /// A time of its own for each end of each link, so that regions do not judge in step.
