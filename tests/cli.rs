@@ -213,6 +213,8 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
 
     let drained = leaf.ask(&["drain"]);
     assert_eq!((&drained["region"], &drained["drained"]), (&2.into(), &true.into()), "{drained}");
+    assert_eq!(leaf.ask(&["links"])["draining"], true);
+    assert!(leaf.command(&["links"]).stdout.contains("(drained: frames in transit go elsewhere)"));
     let again = leaf.command(&["drain", "--drain-timeout", "1000"]);
     assert_eq!(again.stdout, "drained region 2 leaf: nobody passes through it any more\n");
     assert_eq!(leaf.ask(&["drain", "--cancel"])["done"], true);

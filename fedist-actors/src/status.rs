@@ -32,6 +32,8 @@ pub struct NodeStatus {
     pub refuses_transit: bool,
     /// This node's clock against the root's.
     pub clock: Option<ClockEstimate>,
+    /// Whether it is drained: others are asked not to pass through it.
+    pub draining: bool,
     /// How far this node distrusts its own view of others: 0, healthy, to 8; see [`LocalHealth`](fedist_registry::LocalHealth).
     pub local_health: u8,
     /// Milliseconds since the node started.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fedist::NodeStatus;
+use fedist::{LinkStatus, NodeStatus};
 use serde_json::json;
 
 use super::{
@@ -21,6 +21,8 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
             "relay_cost_us": status.relay_cost_us,
             "utilisation": status.utilisation,
             "refuses_transit": status.refuses_transit,
+            "draining": status.draining,
+            "local_health": status.local_health,
             "clock": status.clock,
             "links": status.links,
         }))?;
@@ -57,10 +59,7 @@ fn render(status: &NodeStatus) -> String {
             link.peer.to_string(),
             link.name.clone(),
             if link.dialed { "us" } else { "them" }.to_owned(),
-            match link.closing {
-                true => format!("{}, closing", link.reason),
-                false => link.reason.to_string(),
-            },
+            purpose(link),
             spread(link.rtt_ms, link.rtt_deviation_ms),
             millis(link.rtt_min_ms),
             millis(link.queueing_ms),
@@ -84,10 +83,31 @@ fn render(status: &NodeStatus) -> String {
     )
 }
 
+/// What a link is for, and what is wrong with it.
+fn purpose(link: &LinkStatus) -> String {
+    let mut text = link.reason.to_string();
+    let marks = [
+        (link.closing, ", closing"),
+        (link.suspect, ", silent"),
+        (!link.announced && !link.closing, ", not announced"),
+    ];
+    for (_, mark) in marks.into_iter().filter(|(holds, _)| *holds) {
+        text += mark;
+    }
+    text
+}
+
 /// The node's own part in what links and routes cost, and its clock.
 fn own_figures(status: &NodeStatus) -> String {
-    let transit =
-        if status.refuses_transit { " (swamped: frames in transit go elsewhere)" } else { "" };
+    let transit = match (status.draining, status.refuses_transit) {
+        (true, _) => " (drained: frames in transit go elsewhere)",
+        (false, true) => " (swamped: frames in transit go elsewhere)",
+        (false, false) => "",
+    };
+    let health = match status.local_health {
+        0 => String::new(),
+        score => format!(", late itself (score {score} of 8)"),
+    };
     let against_root = match status.clock {
         None => "not compared with the root's yet".to_owned(),
         Some(found) if found.hops == 0 => {
@@ -107,7 +127,7 @@ fn own_figures(status: &NodeStatus) -> String {
         }
     };
     format!(
-        "relay delay {}, utilisation {:.0} %{transit}; clock: {against_root}\n",
+        "relay delay {}, utilisation {:.0} %{transit}{health}; clock: {against_root}\n",
         millis(Some(status.relay_cost_us as f64 / 1000.0)),
         status.utilisation * 100.0,
     )

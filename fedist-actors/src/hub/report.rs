@@ -115,6 +115,7 @@ impl Core {
             utilisation: self.measure.utilisation(),
             refuses_transit: self.measure.refuses_transit(),
             clock: self.clock_estimate(now),
+            draining: self.watch.drain.is_on(),
             local_health: self.watch.failover.health_score(),
             uptime_ms: now.as_millis(),
             dropped: self
