@@ -10,7 +10,10 @@ use bytes::Bytes;
 use fedist_registry::{
     HoldDown, Liveness, LocalHealth, Micros, Patience, RegionId, Route, RouteNews, detour,
 };
-use fedist_transport::wire::{Class, FrameKind, HopHeader, SourceRoute};
+use fedist_transport::{
+    link::LinkError,
+    wire::{Class, FrameKind, HopHeader, SourceRoute},
+};
 
 use super::{
     Core,
@@ -189,7 +192,7 @@ impl Core {
         self.count("links_silent");
         self.watch.suspects.insert(peer, now + SUSPICION);
         let queued = port.tx.take_queued();
-        port.tx.close("silent");
+        port.tx.close(SILENT);
         self.dial_failed(peer, now, "silent".to_owned());
         self.note_flap(peer, now);
         self.update_own_state();
@@ -210,6 +213,16 @@ impl Core {
         if until > now {
             tracing::info!(%peer, held_ms = (until - now).as_millis(), "link keeps failing: held down");
             self.count("links_held_down");
+        }
+    }
+
+    /// A link ended, and this is why: what the peer closes for a reason of its own has not failed.
+    pub(super) fn note_closed_by_peer(&mut self, peer: RegionId, end: &LinkError) {
+        if let LinkError::ClosedByPeer { reason } = end
+            && reason != SILENT
+            && let Some(port) = self.links.get_mut(&peer)
+        {
+            port.retiring = true;
         }
     }
 
@@ -396,6 +409,8 @@ fn lost_since(port: &LinkPort) -> Micros {
     port.liveness.heard_at().saturating_sub(round_trip + Micros(round_trip.0 / 4))
 }
 
+/// Why a link that does not answer is closed.
+const SILENT: &str = "silent";
 /// Set in a header's count of repairs by the relay that repaired it, and cleared by the next one.
 pub(super) const REPAIRED_HERE: u8 = 0x80;
 /// How often a frame may be given a new way around a dead link.

@@ -289,13 +289,16 @@ impl Core {
         }
         self.greeting.remove(&serial);
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
-            self.links.remove(&peer);
+            // One that was closed because nobody needs it has not failed.
+            let on_purpose = self.links.remove(&peer).is_some_and(|port| port.retiring);
             self.measure.link_ended(peer);
             self.count("links_lost");
             tracing::info!(%peer, %reason, "link down");
             let now = self.now();
             self.dial_failed(peer, now, format!("the relay ended: {reason}"));
-            self.note_flap(peer, now);
+            if !on_purpose {
+                self.note_flap(peer, now);
+            }
             self.link_changed(false);
         }
         self.flush();

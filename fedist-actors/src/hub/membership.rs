@@ -305,6 +305,7 @@ impl Core {
     pub(super) fn link_said(&mut self, peer: RegionId, end: &LinkError) {
         tracing::info!(%peer, reason = %end, "link ended");
         self.note_refused_link(peer, end);
+        self.note_closed_by_peer(peer, end);
         if !self.wants_join() {
             return;
         }
