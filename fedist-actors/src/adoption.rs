@@ -39,7 +39,17 @@ pub enum AdoptError {
         /// The pid.
         pid: RegionPid,
     },
-    /// The node is stopped.
+    /// This region did not set the seat aside, so the split was not made with [`Node::split`]. Have it made anew.
+    #[error(
+        "pid {pid} has seat {seat}, which was not set aside here; a receiver reserves the seats; split the range anew"
+    )]
+    SeatNotReserved {
+        /// The pid.
+        pid: RegionPid,
+        /// The seat.
+        seat: RegionPid,
+    },
+    /// The node is stopped, or its store could not be read.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
 }
@@ -63,6 +73,13 @@ impl Node {
         }
         if seat.region() != self.region() {
             return Err(AdoptError::ServedElsewhere { pid, by: seat.region() });
+        }
+        let reserved = match &*self.inner().ids.load() {
+            Some(ids) => ids.is_in_run(seat.local()).map_err(SpawnError::Ids)?,
+            None => return Err(SpawnError::Stopped.into()),
+        };
+        if !reserved {
+            return Err(AdoptError::SeatNotReserved { pid, seat });
         }
         // One at a time: between the look and the entry nobody else enters.
         let _entering = self.inner().adopting.lock().unwrap_or_else(PoisonError::into_inner);

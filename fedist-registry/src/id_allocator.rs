@@ -20,6 +20,12 @@ pub trait BlockSource: Send + Sync {
     /// # Errors
     /// See [`AllocError`].
     fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError>;
+
+    /// Whether an id is in a run that was ever reserved.
+    ///
+    /// # Errors
+    /// [`AllocError::Store`].
+    fn is_in_run(&self, id: LocalId) -> Result<bool, AllocError>;
 }
 
 /// Why there is no new id.
@@ -77,6 +83,14 @@ impl IdAllocator {
     pub fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError> {
         self.source.reserve_run(len)
     }
+
+    /// Whether an id is in a run that was reserved by [`reserve_run`](Self::reserve_run), in this life or an earlier one.
+    ///
+    /// # Errors
+    /// [`AllocError::Store`].
+    pub fn is_in_run(&self, id: LocalId) -> Result<bool, AllocError> {
+        self.source.is_in_run(id)
+    }
 }
 
 impl fmt::Debug for IdAllocator {
@@ -93,6 +107,10 @@ impl BlockSource for Arc<Store> {
     fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError> {
         Store::reserve_run(self, len).map_err(refused)
     }
+
+    fn is_in_run(&self, id: LocalId) -> Result<bool, AllocError> {
+        Store::is_in_run(self, id).map_err(refused)
+    }
 }
 
 fn refused(error: StoreError) -> AllocError {
@@ -107,7 +125,13 @@ fn refused(error: StoreError) -> AllocError {
 /// Keep one source for all lives of a simulated region, else a restarted one gives the same pids again. Clones share
 /// their state.
 #[derive(Clone, Debug)]
-pub struct VolatileBlocks(Arc<Mutex<u64>>);
+pub struct VolatileBlocks(Arc<Mutex<Volatile>>);
+
+#[derive(Debug)]
+struct Volatile {
+    next: u64,
+    runs: Vec<IdBlock>,
+}
 
 impl VolatileBlocks {
     /// Starts with the first block.
@@ -117,7 +141,7 @@ impl VolatileBlocks {
 
     /// Starts with the block at `first`, for tests of what happens near the end.
     pub fn starting_at(first: u64) -> Self {
-        VolatileBlocks(Arc::new(Mutex::new(first)))
+        VolatileBlocks(Arc::new(Mutex::new(Volatile { next: first, runs: Vec::new() })))
     }
 }
 
@@ -129,17 +153,23 @@ impl Default for VolatileBlocks {
 
 impl BlockSource for VolatileBlocks {
     fn reserve_block(&self) -> Result<IdBlock, AllocError> {
-        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let block = IdBlock::starting_at(*next).ok_or(AllocError::IdsExhausted)?;
-        *next = block.end();
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = IdBlock::starting_at(held.next).ok_or(AllocError::IdsExhausted)?;
+        held.next = block.end();
         Ok(block)
     }
 
     fn reserve_run(&self, len: u64) -> Result<IdBlock, AllocError> {
-        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = IdBlock::run(*next, len).ok_or(AllocError::IdsExhausted)?;
-        *next = run.end();
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = IdBlock::run(held.next, len).ok_or(AllocError::IdsExhausted)?;
+        held.next = run.end();
+        held.runs.push(run);
         Ok(run)
+    }
+
+    fn is_in_run(&self, id: LocalId) -> Result<bool, AllocError> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(held.runs.iter().any(|run| run.contains(id)))
     }
 }
 
@@ -165,6 +195,10 @@ mod tests {
 
         fn reserve_run(&self, _: u64) -> Result<IdBlock, AllocError> {
             Err(AllocError::IdsExhausted)
+        }
+
+        fn is_in_run(&self, _: LocalId) -> Result<bool, AllocError> {
+            Ok(false)
         }
     }
 
@@ -208,6 +242,9 @@ mod tests {
             assert!(id < run.first || id >= run.end());
         }
         assert!(before.get() < run.first);
+        let in_run = |id: u64| ids.is_in_run(LocalId::new(id).unwrap()).unwrap();
+        assert!(in_run(run.first) && in_run(run.end() - 1));
+        assert!(!in_run(run.first - 1) && !in_run(run.end()));
         assert!(ids.reserve_run(0).is_err());
         assert!(matches!(ids.reserve_run(u64::MAX), Err(AllocError::IdsExhausted)));
         assert!(matches!(ids.reserve_run(LocalId::MAX.get()), Err(AllocError::IdsExhausted)));

@@ -32,6 +32,11 @@ impl IdBlock {
         (first >= Self::FIRST && last <= LocalId::MAX.get()).then_some(IdBlock { first, len })
     }
 
+    /// Whether the id is one of these.
+    pub fn contains(&self, id: LocalId) -> bool {
+        (self.first..self.end()).contains(&id.get())
+    }
+
     /// The id after the last one.
     pub fn end(&self) -> u64 {
         self.first.saturating_add(self.len)

@@ -20,7 +20,8 @@ use redb::{
 use thiserror::Error;
 
 use crate::{
-    IdBlock, KeyHash, LogEntry, RegionId, Registry, SnapshotAssembly, SnapshotHeader, quorum::Saved,
+    IdBlock, KeyHash, LocalId, LogEntry, RegionId, Registry, SnapshotAssembly, SnapshotHeader,
+    quorum::Saved,
 };
 
 /// A node's file.
@@ -133,7 +134,7 @@ impl Store {
     /// [`StoreError::IdsExhausted`] past 2^48, or as any write. After an error the block is skipped or still free, never
     /// given to two.
     pub fn reserve_block(&self) -> Result<IdBlock, StoreError> {
-        self.reserve(IdBlock::starting_at)
+        self.reserve(IdBlock::starting_at, false)
     }
 
     /// As many consecutive ids, under the same promise.
@@ -141,10 +142,33 @@ impl Store {
     /// # Errors
     /// As [`reserve_block`](Self::reserve_block).
     pub fn reserve_run(&self, len: u64) -> Result<IdBlock, StoreError> {
-        self.reserve(|next| IdBlock::run(next, len))
+        self.reserve(|next| IdBlock::run(next, len), true)
     }
 
-    fn reserve(&self, choose: impl FnOnce(u64) -> Option<IdBlock>) -> Result<IdBlock, StoreError> {
+    /// Whether an id is in a run that was ever [reserved](Self::reserve_run) here.
+    ///
+    /// # Errors
+    /// As any read.
+    pub fn is_in_run(&self, id: LocalId) -> Result<bool, StoreError> {
+        let txn = self.database.begin_read().map_err(self.redb())?;
+        let table = match txn.open_table(RUNS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
+            Err(error) => return Err(StoreError::redb(&self.path, error)),
+        };
+        let mut before = table.range(..=id.get()).map_err(self.redb())?;
+        let Some(row) = before.next_back() else {
+            return Ok(false);
+        };
+        let (first, len) = row.map_err(self.redb())?;
+        Ok(IdBlock { first: first.value(), len: len.value() }.contains(id))
+    }
+
+    fn reserve(
+        &self,
+        choose: impl FnOnce(u64) -> Option<IdBlock>,
+        is_run: bool,
+    ) -> Result<IdBlock, StoreError> {
         self.write_fact(|txn| {
             let mut numbers = txn.open_table(NUMBERS).map_err(self.redb())?;
             let next = self.number(&numbers, NEXT_ID)?.unwrap_or(IdBlock::FIRST);
@@ -154,6 +178,10 @@ impl Store {
             let block =
                 choose(next).ok_or_else(|| StoreError::IdsExhausted { path: self.path.clone() })?;
             numbers.insert(NEXT_ID, block.end()).map_err(self.redb())?;
+            if is_run {
+                let mut runs = txn.open_table(RUNS).map_err(self.redb())?;
+                runs.insert(block.first, block.len).map_err(self.redb())?;
+            }
             Ok(block)
         })
     }
@@ -571,6 +599,7 @@ impl StoreError {
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const HASHES: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("hashes");
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("registry log");
+const RUNS: TableDefinition<'_, u64, u64> = TableDefinition::new("id runs");
 const HEADERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("registry headers");
 const BUCKETS: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("registry buckets");
 

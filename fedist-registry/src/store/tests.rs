@@ -311,6 +311,24 @@ fn saved(store: &Store, count: u16, every: u64) -> Registry {
 }
 
 #[test]
+fn a_run_of_ids_is_remembered_as_one_and_never_given_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.redb");
+    let run = {
+        let store = Store::open(&path).unwrap();
+        store.reserve_block().unwrap();
+        let run = store.reserve_run(10).unwrap();
+        assert!(store.reserve_run(0).is_err());
+        assert_eq!(store.reserve_block().unwrap().first, run.end());
+        run
+    };
+    let store = Store::open(&path).unwrap();
+    let in_run = |id: u64| store.is_in_run(LocalId::new(id).unwrap()).unwrap();
+    assert!(in_run(run.first) && in_run(run.end() - 1));
+    assert!(!in_run(run.first - 1) && !in_run(run.end()) && !in_run(1));
+}
+
+#[test]
 fn a_compacted_registry_comes_back_whole_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.redb");
