@@ -11,6 +11,7 @@ use std::{
 use fedist::prelude::*;
 
 const CHILD_DIR: &str = "FEDIST_KILL_NINE_DIR";
+const REGISTRY_DIR: &str = "FEDIST_KILL_NINE_REGISTRY_DIR";
 const ROUNDS: &str = "FEDIST_TEST_ROUNDS";
 
 struct Idle;
@@ -82,4 +83,71 @@ fn a_killed_node_never_gives_a_pid_twice() {
     println!("{rounds} kills, {lives} lives, {} pids", seen.len());
     assert!(lives > rounds / 10, "the node hardly ever came up: {lives} of {rounds}");
     assert!(seen.len() > 1_000, "too few pids to mean anything: {}", seen.len());
+}
+
+/// The process that gets killed: a root that changes its registry and says each entry that is here.
+fn change_registry(dir: &Path) -> ! {
+    let node = Node::builder(RegionId::new(7).unwrap())
+        .data_dir(dir)
+        .registry_checkpoint_every(3)
+        .start_blocking()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "start {}", node.view().registry.version().index).unwrap();
+    for port in 1_u64.. {
+        let address = format!("127.0.0.1:{}", 1 + port % 60_000);
+        let index = runtime.block_on(node.advertise([address])).unwrap();
+        if writeln!(out, "entry {index}").and_then(|()| out.flush()).is_err() {
+            break;
+        }
+    }
+    std::process::exit(0);
+}
+
+#[test]
+fn a_killed_master_never_goes_back_behind_what_it_has_shown() {
+    if let Some(dir) = std::env::var_os(REGISTRY_DIR) {
+        change_registry(Path::new(&dir));
+    }
+    let rounds: u32 = std::env::var(ROUNDS).ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let dir = tempfile::tempdir().unwrap();
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut shown, mut entries) = (0, 0);
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_killed_master_never_goes_back_behind_what_it_has_shown",
+                "--nocapture",
+            ])
+            .env(REGISTRY_DIR, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let read = std::thread::spawn(move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).map(|_| text)
+        });
+        std::thread::sleep(Duration::from_micros(random.u64(50_000..400_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let text = read.join().unwrap().unwrap();
+        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            if let Some(index) = line.strip_prefix("start ") {
+                let index: u64 = index.parse().unwrap();
+                assert!(index >= shown, "round {round}, seed {seed}: {index} after {shown}");
+            }
+            if let Some(index) = line.strip_prefix("entry ") {
+                shown = index.parse().unwrap();
+                entries += 1;
+            }
+        }
+    }
+    println!("{rounds} kills, {entries} entries, the last is {shown}");
+    assert!(entries > 20, "too few entries to mean anything: {entries}");
 }
