@@ -275,6 +275,12 @@ impl Replication {
         let tree = self.tree_links(registry);
         let first = entries.first().map_or(u64::MAX, |entry| entry.index);
         let head = registry.version();
+        if let Some(brought) = from.and_then(|from| self.peers.get_mut(&from))
+            && brought.version.index < head.index
+            && !entries.is_empty()
+        {
+            brought.version = head;
+        }
         for peer in tree {
             let Some(held) = self.peers.get_mut(&peer) else { continue };
             if Some(peer) == from || held.version.index >= head.index {
@@ -652,3 +658,6 @@ mod byte_string {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
