@@ -221,7 +221,7 @@ fn a_snapshot_goes_on_at_another_neighbour_where_the_first_one_stopped() {
     nine.link_up(ms(1), &copy, region(2), master.version());
     let (mut fetched, mut installed, mut now) = ([0, 0], false, ms(1));
     while !installed {
-        now = now + ms(1);
+        now += ms(1);
         if fetched == [3, 0] {
             // The first one falls silent with a piece on its way.
             inbox.clear();
@@ -230,7 +230,7 @@ fn a_snapshot_goes_on_at_another_neighbour_where_the_first_one_stopped() {
             fetched[0] = 99;
         }
         if out.is_empty() && inbox.is_empty() {
-            now = now + ms(5_000);
+            now += ms(5_000);
             out = nine.handle_timeout(now, &copy).send;
         }
         for (to, message) in std::mem::take(&mut out) {
