@@ -12,6 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use petgraph::visit::{EdgeRef, IntoEdges};
+
 use crate::route::{Avoid, Route, ShortestPaths, detour};
 use crate::{
     AreaConfig, AreaMap, LinkAdvert, LinkCost, LinkState, LinkStateDb, RegionId, Registry,
@@ -164,43 +166,33 @@ impl Areas {
     /// Ties the regions that nothing is known about to the two known ones of their area that are reached best.
     fn add_stubs(&mut self, view: &mut LinkStateDb, outside: &BTreeSet<RegionId>) {
         let paths = ShortestPaths::compute(self.me, view, &Avoid::NOTHING);
-        let mut found: BTreeMap<RegionId, Vec<(u32, RegionId)>> = BTreeMap::new();
+        let fewest = fewest_hops(self.me, view);
+        let mut found: BTreeMap<RegionId, Vec<(u32, usize, RegionId)>> = BTreeMap::new();
         for region in outside.iter().filter(|region| !view.no_transit(**region)) {
-            if let (Some(area), Some(cost)) = (self.map.area_of(*region), paths.cost(*region)) {
-                // An entry stays until another one is nearer by a fifth.
-                let held = self.entries.get(&area).is_some_and(|held| held.contains(region));
-                let cost = if held { cost.units() - cost.units() / 5 } else { cost.units() };
-                found.entry(area).or_default().push((cost, *region));
-            }
+            let Some((area, way)) = self.map.area_of(*region).zip(paths.route(*region)) else {
+                continue;
+            };
+            let hops = fewest.get(region).copied().unwrap_or(Route::MAX_HOPS);
+            // An entry stays until another one is nearer by a fifth.
+            let held = self.entries.get(&area).is_some_and(|held| held.contains(region));
+            let cost = way.cost.units();
+            let cost = if held { cost - cost / 5 } else { cost };
+            found.entry(area).or_default().push((cost, hops, *region));
         }
-        let best = |mut entries: Vec<(u32, RegionId)>| {
-            entries.sort_unstable();
-            entries.truncate(ENTRIES);
-            entries.into_iter().map(|(_, region)| region).collect()
-        };
-        self.entries = found.into_iter().map(|(area, entries)| (area, best(entries))).collect();
-        let mut tied: BTreeMap<RegionId, Vec<LinkAdvert>> = BTreeMap::new();
+        self.entries = found.into_iter().map(|(area, ways)| (area, best_entries(ways))).collect();
+        let mut ties: BTreeMap<RegionId, Vec<LinkAdvert>> = BTreeMap::new();
         for (region, area) in self.map.iter().filter(|(region, _)| *region != self.me) {
             if view.contains(region) {
                 continue;
             }
             let hops = expected_hops(self.map.size_of(area));
-            let tie = |to| LinkAdvert::new(to, LinkCost::ZERO).over_hops(hops);
-            let entries = self.entries.get(&area).map_or(&[][..], Vec::as_slice);
-            for entry in entries {
-                tied.entry(*entry).or_default().push(tie(region));
-            }
-            if !entries.is_empty() {
-                let links = entries.iter().copied().map(tie).collect();
-                let relay = UNKNOWN_RELAY;
-                view.put(LinkState { region, seq: 0, relay, no_transit: true, links });
+            let tie = LinkAdvert::new(region, LinkCost::ZERO).over_hops(hops);
+            for entry in self.entries.get(&area).into_iter().flatten() {
+                ties.entry(*entry).or_default().push(tie);
             }
         }
-        for (entry, more) in tied {
-            if let Some(mut state) = view.get(entry) {
-                state.links.extend(more);
-                view.put(state);
-            }
+        for (entry, ties) in ties {
+            view.tie(entry, ties, UNKNOWN_RELAY);
         }
     }
 
@@ -392,8 +384,39 @@ fn expected_hops(area_size: usize) -> usize {
     }
 }
 
-/// Regions by which an area is entered.
-const ENTRIES: usize = 2;
+/// The links of the shortest path to each region that the header can hold, whatever it costs.
+fn fewest_hops(from: RegionId, view: &LinkStateDb) -> BTreeMap<RegionId, usize> {
+    let mut fewest = BTreeMap::new();
+    let mut layers: Vec<Vec<RegionId>> = vec![Vec::new(); Route::MAX_HOPS + 1];
+    layers.first_mut().into_iter().for_each(|layer| layer.push(from));
+    for hops in 0..=Route::MAX_HOPS {
+        for here in layers.get_mut(hops).map(std::mem::take).unwrap_or_default() {
+            if fewest.contains_key(&here) {
+                continue;
+            }
+            fewest.insert(here, hops);
+            if hops > 0 && view.no_transit(here) {
+                continue;
+            }
+            for edge in view.edges(here) {
+                if let Some(layer) = layers.get_mut(hops + edge.hops()) {
+                    layer.push(edge.target());
+                }
+            }
+        }
+    }
+    fewest
+}
+
+/// Two by cost, and one by hops, which leaves the most room in the header.
+fn best_entries(mut ways: Vec<(u32, usize, RegionId)>) -> Vec<RegionId> {
+    ways.sort_unstable();
+    let shortest = ways.iter().min_by_key(|(cost, hops, region)| (*hops, *cost, *region)).copied();
+    let mut entries: Vec<RegionId> = ways.iter().take(2).map(|(_, _, region)| *region).collect();
+    entries.extend(shortest.map(|(_, _, region)| region).filter(|it| !entries.contains(it)));
+    entries
+}
+
 /// Of a region that has not said what a frame in transit costs there: 50 µs.
 const UNKNOWN_RELAY: LinkCost = LinkCost::from_units(5);
 

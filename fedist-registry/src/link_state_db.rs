@@ -82,6 +82,31 @@ impl LinkStateDb {
         }
     }
 
+    /// Adds links from a region that is held to others, which count without a word from the far ends; those are then held too,
+    /// with `leaf` as what a frame in transit costs there, and nothing is passed on over them.
+    pub(crate) fn tie(&mut self, from: RegionId, ties: Vec<LinkAdvert>, leaf: LinkCost) {
+        for tie in &ties {
+            let index = usize::from(tie.to.get());
+            if index >= self.slots.len() {
+                self.slots.resize_with(index + 1, Slot::default);
+            }
+            if let Some(slot) = self.slots.get_mut(index).filter(|slot| !slot.held) {
+                self.known += 1;
+                (slot.held, slot.no_transit, slot.relay) = (true, true, leaf);
+            }
+        }
+        let slot = self.slots.get_mut(usize::from(from.get())).filter(|slot| slot.held);
+        if let Some(slot) = slot {
+            let mut links = mem::take(&mut slot.links).into_vec();
+            links.extend(
+                ties.into_iter().map(|tie| LinkAdvert { flags: tie.flags | MUTUAL, ..tie }),
+            );
+            links.sort_by_key(|link| link.to);
+            links.dedup_by_key(|link| link.to);
+            slot.links = links.into_boxed_slice();
+        }
+    }
+
     /// A region's newest state, with its links sorted by their far ends. It is made anew with each call: where one fact is
     /// wanted, [`seq`](Self::seq), [`relay`](Self::relay), [`links`](Self::links) and so on are cheaper.
     pub fn get(&self, region: RegionId) -> Option<LinkState> {
@@ -436,6 +461,19 @@ mod tests {
         assert!(!db.apply(state(4, 1, &too_many)));
         assert!(db.apply(state(4, 1, &too_many[1..])));
         assert_eq!(db.len(), 2);
+    }
+
+    #[test]
+    fn a_tie_needs_no_word_from_its_far_end_and_leads_no_further() {
+        let mut db = LinkStateDb::new();
+        db.put(state(1, 1, &[advert(2, 7)]));
+        db.put(state(2, 1, &[advert(1, 7)]));
+        db.tie(region(2), vec![advert(9, 3), advert(5, 4)], LinkCost::ZERO);
+        assert_eq!(db.link(region(2), region(9)).map(|link| link.cost.units()), Some(3));
+        assert_eq!(db.link(region(9), region(2)), None);
+        assert!(db.no_transit(region(9)) && db.contains(region(5)));
+        assert_eq!((db.len(), db.links(region(9)).count()), (4, 0));
+        assert!(db.link(region(1), region(2)).is_some(), "what was there stays");
     }
 
     #[test]

@@ -174,12 +174,15 @@ pub fn simulate(config: &ScaleConfig, machine: &mut Machine<'_>) -> ScaleReport 
     let region_loss = region_losses(&world, &wiring, config.region_losses, config.seed);
     (machine.progress)("registry over the WAN");
     let propagation = propagate(&world, &wiring, &[]);
-    let children = |region: usize| {
-        wiring.neighbours(region).filter(|peer| wiring.parent(*peer) == Some(region)).count()
-    };
-    let hub = (1..regions)
-        .filter(|region| wiring.parent(*region) == Some(0))
-        .max_by_key(|region| children(*region));
+    let mut below = vec![0_usize; regions];
+    for region in 1..regions {
+        let mut at = region;
+        while let Some(above) = wiring.parent(at).filter(|above| *above != 0) {
+            at = above;
+        }
+        below[at] += 1;
+    }
+    let hub = (1..regions).max_by_key(|region| below[*region]);
     let without: Vec<usize> = hub.into_iter().collect();
     let propagation_without_hub = propagate(&world, &wiring, &without);
     let storm = StormConfig {
