@@ -167,32 +167,79 @@ impl Areas {
     fn add_stubs(&mut self, view: &mut LinkStateDb, outside: &BTreeSet<RegionId>) {
         let paths = ShortestPaths::compute(self.me, view, &Avoid::NOTHING);
         let fewest = fewest_hops(self.me, view);
-        let mut found: BTreeMap<RegionId, Vec<(u32, usize, RegionId)>> = BTreeMap::new();
+        let mut found: BTreeMap<RegionId, Vec<(u32, RegionId)>> = BTreeMap::new();
+        let mut shortest: Vec<Way> = vec![Way::NONE; usize::from(u16::MAX)];
         for region in outside.iter().filter(|region| !view.no_transit(**region)) {
-            let Some((area, way)) = self.map.area_of(*region).zip(paths.route(*region)) else {
+            let Some((area, cost)) = self.map.area_of(*region).zip(paths.cost(*region)) else {
                 continue;
             };
-            let hops = fewest.get(region).copied().unwrap_or(Route::MAX_HOPS);
             // An entry stays until another one is nearer by a fifth.
             let held = self.entries.get(&area).is_some_and(|held| held.contains(region));
-            let cost = way.cost.units();
-            let cost = if held { cost - cost / 5 } else { cost };
-            found.entry(area).or_default().push((cost, hops, *region));
+            let near = if held { cost.units() - cost.units() / 5 } else { cost.units() };
+            found.entry(area).or_default().push((near, *region));
+            if let (Some(way), Some(hops)) =
+                (shortest.get_mut(usize::from(region.get())), fewest.get(region))
+            {
+                *way = Way { hops: *hops, cost: cost.units(), entry: Some(*region), inside: 0 };
+            }
         }
-        self.entries = found.into_iter().map(|(area, ways)| (area, best_entries(ways))).collect();
+        self.spread(&mut shortest);
+        let nearest = |mut ways: Vec<(u32, RegionId)>| {
+            ways.sort_unstable();
+            ways.truncate(ENTRIES);
+            ways.into_iter().map(|(_, region)| region).collect()
+        };
+        self.entries = found.into_iter().map(|(area, ways)| (area, nearest(ways))).collect();
+        // How far the regions of an area are below each of its entries, over the tree.
+        let mut below: Vec<Way> = vec![Way::NONE; shortest.len()];
+        for entry in self.entries.values().flatten() {
+            if let Some(way) = below.get_mut(usize::from(entry.get())) {
+                *way = Way { hops: 0, cost: 0, entry: Some(*entry), inside: 0 };
+            }
+        }
+        self.spread(&mut below);
         let mut ties: BTreeMap<RegionId, Vec<LinkAdvert>> = BTreeMap::new();
-        for (region, area) in self.map.iter().filter(|(region, _)| *region != self.me) {
+        for (region, _) in self.map.iter().filter(|(region, _)| *region != self.me) {
             if view.contains(region) {
                 continue;
             }
-            let hops = expected_hops(self.map.size_of(area));
-            let tie = LinkAdvert::new(region, LinkCost::ZERO).over_hops(hops);
-            for entry in self.entries.get(&area).into_iter().flatten() {
-                ties.entry(*entry).or_default().push(tie);
+            let at = usize::from(region.get());
+            let ways = [shortest.get(at), below.get(at)].into_iter().flatten();
+            for way in ways {
+                if let Some(entry) = way.entry {
+                    // The tree is the longest that a way inside can be. Where it leaves no room in the header, the shortest
+                    // way of all is tried nevertheless.
+                    let to_entry = fewest.get(&entry).copied().unwrap_or(0);
+                    let left = Route::MAX_HOPS.saturating_sub(to_entry).max(1);
+                    let is_shortest =
+                        shortest.get(at).is_some_and(|best| best.entry == Some(entry));
+                    let inside = if is_shortest { way.inside.min(left) } else { way.inside };
+                    let tie = LinkAdvert::new(region, LinkCost::ZERO).over_hops(inside);
+                    ties.entry(entry).or_default().push(tie);
+                }
             }
         }
         for (entry, ties) in ties {
             view.tie(entry, ties, UNKNOWN_RELAY);
+        }
+    }
+
+    /// From the ways to some regions, the shortest ones to all: each area is gone through over its tree, up and down again.
+    fn spread(&self, ways: &mut [Way]) {
+        let mut step = |from: RegionId, to: RegionId| {
+            let way = ways.get(usize::from(from.get())).copied().map(Way::further);
+            if let (Some(way), Some(held)) = (way, ways.get_mut(usize::from(to.get())))
+                && way < *held
+            {
+                *held = way;
+            }
+        };
+        let tree = self.map.tree();
+        for (region, parent) in tree.iter().rev() {
+            parent.iter().for_each(|parent| step(*region, *parent));
+        }
+        for (region, parent) in tree {
+            parent.iter().for_each(|parent| step(*parent, *region));
         }
     }
 
@@ -375,15 +422,6 @@ impl Areas {
     }
 }
 
-/// Links that a way from a border to a region of its area is expected to need: room for them stays in the header.
-fn expected_hops(area_size: usize) -> usize {
-    match area_size {
-        0..=4 => 1,
-        5..=64 => 2,
-        _ => 3,
-    }
-}
-
 /// The links of the shortest path to each region that the header can hold, whatever it costs.
 fn fewest_hops(from: RegionId, view: &LinkStateDb) -> BTreeMap<RegionId, usize> {
     let mut fewest = BTreeMap::new();
@@ -408,15 +446,26 @@ fn fewest_hops(from: RegionId, view: &LinkStateDb) -> BTreeMap<RegionId, usize> 
     fewest
 }
 
-/// Two by cost, and one by hops, which leaves the most room in the header.
-fn best_entries(mut ways: Vec<(u32, usize, RegionId)>) -> Vec<RegionId> {
-    ways.sort_unstable();
-    let shortest = ways.iter().min_by_key(|(cost, hops, region)| (*hops, *cost, *region)).copied();
-    let mut entries: Vec<RegionId> = ways.iter().take(2).map(|(_, _, region)| *region).collect();
-    entries.extend(shortest.map(|(_, _, region)| region).filter(|it| !entries.contains(it)));
-    entries
+/// A way into another area and on over its tree; those with fewer hops come first.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Way {
+    hops: usize,
+    cost: u32,
+    entry: Option<RegionId>,
+    /// Of the hops, those after the entry.
+    inside: usize,
 }
 
+impl Way {
+    const NONE: Way = Way { hops: usize::MAX, cost: u32::MAX, entry: None, inside: 0 };
+
+    fn further(self) -> Way {
+        Way { hops: self.hops.saturating_add(1), inside: self.inside.saturating_add(1), ..self }
+    }
+}
+
+/// Entries of an area that are taken because they are near.
+const ENTRIES: usize = 2;
 /// Of a region that has not said what a frame in transit costs there: 50 µs.
 const UNKNOWN_RELAY: LinkCost = LinkCost::from_units(5);
 

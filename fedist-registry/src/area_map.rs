@@ -34,6 +34,8 @@ pub struct AreaMap {
     areas: BTreeMap<RegionId, RegionId>,
     /// The area that each area hangs below.
     above: BTreeMap<RegionId, RegionId>,
+    /// Each region with its parent, where that is in the same area; parents before their children.
+    tree: Vec<(RegionId, Option<RegionId>)>,
     /// Regions per area.
     sizes: BTreeMap<RegionId, usize>,
 }
@@ -93,7 +95,11 @@ impl AreaMap {
         for area in areas.values() {
             *sizes.entry(*area).or_insert(0) += 1;
         }
-        AreaMap { areas, above, sizes }
+        let inside = |region: &RegionId| {
+            parents.get(region).copied().filter(|parent| areas.get(parent) == areas.get(region))
+        };
+        let tree = order.iter().map(|region| (*region, inside(region))).collect();
+        AreaMap { areas, above, tree, sizes }
     }
 
     /// Whether there is more than one area.
@@ -114,6 +120,11 @@ impl AreaMap {
     /// Whether one of two areas hangs below the other one in the tree.
     pub fn are_tree_neighbours(&self, a: RegionId, b: RegionId) -> bool {
         self.above.get(&a) == Some(&b) || self.above.get(&b) == Some(&a)
+    }
+
+    /// All regions with their parents, where those are in the same area; parents before their children.
+    pub(crate) fn tree(&self) -> &[(RegionId, Option<RegionId>)] {
+        &self.tree
     }
 
     /// Regions in an area; 0 for one that does not exist.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use fedist_registry::{
-    AdvertPace, AreaConfig, Areas, Avoid, LinkAdvert, LinkEstimate, LinkState, LinkStateDb, Micros,
-    RegionId, Registry, RouteTable, ShortestPaths,
+    AdvertPace, AreaConfig, Areas, Avoid, LinkAdvert, LinkCost, LinkEstimate, LinkState,
+    LinkStateDb, Micros, RegionId, Registry, Route, RouteTable, ShortestPaths,
 };
 use serde::Serialize;
 
@@ -30,6 +30,14 @@ pub struct AreaLoad {
     pub table_bytes: usize,
     /// Regions that the table reaches.
     pub reached: usize,
+    /// Frames that were sent from those regions to random others.
+    pub frames: usize,
+    /// Of them, those that arrived: a header holds six relays, which is not enough for every way.
+    pub arrived: f64,
+    /// What their ways cost against the cheapest of all, as somebody would find it who knows all links: the median.
+    pub stretch_p50: f64,
+    /// 99 of 100 are at most this.
+    pub stretch_p99: f64,
     /// One run of shortest paths over that graph, in ms: the median of a sample of regions.
     pub spf_median_ms: f64,
     /// Building the graph, in ms: the median.
@@ -102,6 +110,14 @@ pub fn area_load(
     let inner = inner_of(largest);
     let (mut spf, mut rebuilds, mut reached) = (Vec::new(), Vec::new(), usize::MAX);
     let (mut state_bytes, mut table_bytes) = (0, 0);
+    let (mut frames, mut stretches) = (0, Vec::new());
+    let mut everything = LinkStateDb::new();
+    for region in 0..wiring.len() {
+        wiring.link_state(world, region).into_iter().for_each(|state| {
+            everything.apply(state);
+        });
+    }
+    let mut random = fastrand::Rng::with_seed(follow.seed);
     for sample in 0..samples {
         let at = largest.get(sample * largest.len() / samples.max(1)).copied();
         let Some(origin) = at.and_then(region_id) else { continue };
@@ -120,7 +136,21 @@ pub fn area_load(
         state_bytes = state_bytes.max(inner.memory_bytes() + engine.memory_bytes());
         table_bytes = table_bytes.max(table.memory_bytes());
         reached = reached.min(table.len());
+        let cheapest = ShortestPaths::compute(origin, &everything, &Avoid::NOTHING);
+        for _ in 0..FRAMES {
+            let to = region_id(random.usize(0..wiring.len())).filter(|to| *to != origin);
+            let Some((to, least)) = to.and_then(|to| Some((to, cheapest.cost(to)?))) else {
+                continue;
+            };
+            frames += 1;
+            let route = table.get(to).map(|route| route.hops.to_vec()).unwrap_or_default();
+            let inner_of = |area| members.get(&area).map(|area| inner_of(area)).unwrap_or_default();
+            if let Some(cost) = send(&mut engine, &everything, origin, route, inner_of) {
+                stretches.push(f64::from(cost.units()) / f64::from(least.units().max(1)));
+            }
+        }
     }
+    let arrived = stretches.len() as f64 / f64::from(u32::try_from(frames.max(1)).unwrap_or(1));
     let borders = engine.backbone().len();
     let state_sizes: Vec<usize> =
         engine.backbone().iter().map(|state| packed_len(&state)).collect();
@@ -145,6 +175,10 @@ pub fn area_load(
         state_bytes,
         table_bytes,
         reached: if reached == usize::MAX { 0 } else { reached },
+        frames,
+        arrived,
+        stretch_p50: percentile(&mut stretches, 0.5),
+        stretch_p99: percentile(&mut stretches, 0.99),
         spf_median_ms: percentile(&mut spf, 0.5),
         rebuild_median_ms: percentile(&mut rebuilds, 0.5),
         inner_states_per_hour: rates.inner_per_hour,
@@ -153,6 +187,41 @@ pub fn area_load(
         kbit_per_s: (inner_bytes_per_hour + border_bytes_per_hour) * 8.0 / 3_600.0 / 1e3,
     })
 }
+
+/// Sends a frame along a route as hubs do: whoever is to send it to a region that is no neighbour puts its own way inside in
+/// front. What the way cost; none if it got stuck.
+fn send(
+    engine: &mut Areas,
+    links: &LinkStateDb,
+    origin: RegionId,
+    route: Vec<RegionId>,
+    inner_of: impl Fn(RegionId) -> LinkStateDb,
+) -> Option<LinkCost> {
+    let destination = route.last().copied()?;
+    let mut passed = vec![origin];
+    let mut ahead = route;
+    let mut cost = LinkCost::ZERO;
+    while let Some(next) = ahead.first().copied() {
+        let at = passed.last().copied()?;
+        if let Some(link) = links.link(at, next) {
+            let relay = if at == origin { LinkCost::ZERO } else { links.relay(at)? };
+            cost = cost + link.cost + relay;
+            passed.push(next);
+            ahead.remove(0);
+            continue;
+        }
+        let relays = passed.len() - 1 + ahead.len() - 1;
+        let named: Vec<RegionId> = passed.iter().chain(&ahead).copied().collect();
+        engine.move_to(at);
+        let inner = inner_of(engine.map().area_of(at)?);
+        let room = (Route::MAX_HOPS - 1).checked_sub(relays)?;
+        let more = engine.way_inside(&inner, next, &named, room)?;
+        ahead.splice(0..0, more);
+    }
+    (passed.last() == Some(&destination)).then_some(cost)
+}
+
+const FRAMES: usize = 40;
 
 /// How one area is followed.
 #[derive(Copy, Clone, Debug)]
@@ -282,6 +351,8 @@ mod tests {
         assert!(load.areas > 5 && load.largest_area <= 40, "{load:?}");
         assert!(load.borders > load.areas / 2 && load.borders < 300, "{load:?}");
         assert!(load.reached >= 290, "{load:?}");
+        assert!(load.frames > 100 && load.arrived > 0.95, "{load:?}");
+        assert!(load.stretch_p50 >= 1.0 && load.stretch_p50 < 1.5, "{load:?}");
         let all = AreaConfig { above: 300, ..config };
         assert_eq!(area_load(&world, &wiring, &registry, &all, &follow, 3, &mut clock), None);
     }
