@@ -65,8 +65,9 @@ fn absent(folders: &[&str], words: &[&str], allowed: impl Fn(&str) -> bool) {
     assert!(found.is_empty(), "must be absent:\n{}", found.join("\n"));
 }
 
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 6] = [
     "fedist-registry/src",
+    "fedist-sim/src",
     "fedist-transport/src",
     "fedist-actors/src",
     "fedist-macros/src",
@@ -75,7 +76,11 @@ const CRATES: [&str; 5] = [
 
 #[test]
 fn imports_follow_the_arrow() {
-    absent(&["fedist-registry/src"], &["fedist_transport", "fedist_actors", "fedist::"], |_| false);
+    absent(
+        &["fedist-registry/src", "fedist-sim/src"],
+        &["fedist_transport", "fedist_actors", "fedist::"],
+        |_| false,
+    );
     absent(&["fedist-transport/src"], &["fedist_actors", "fedist::"], |_| false);
     absent(&["fedist-actors/src"], &["use fedist::"], |_| false);
 }
@@ -93,7 +98,12 @@ fn actix_stays_in_the_actors_crate() {
 #[test]
 fn pure_rooms_have_no_clock_no_runtime_and_no_dice() {
     absent(
-        &["fedist-registry/src", "fedist-transport/src/wire", "fedist-transport/src/session"],
+        &[
+            "fedist-registry/src",
+            "fedist-sim/src",
+            "fedist-transport/src/wire",
+            "fedist-transport/src/session",
+        ],
         &[
             "Instant::now",
             "SystemTime",

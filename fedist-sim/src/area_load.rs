@@ -302,7 +302,7 @@ fn follow_area(
             inner_states += u64::from(now > warm_up);
         }
         // Borders look at what their area says when routes are computed, a few seconds after the change at most.
-        if !moved || (now.0 / follow.interval.0) % 4 != 0 {
+        if !moved || !(now.0 / follow.interval.0).is_multiple_of(4) {
             continue;
         }
         let Some(first) = borders.first().copied() else { continue };
