@@ -62,6 +62,7 @@ pub struct NodeBuilder {
     mtu_upper: u16,
     root_candidates: Vec<RegionId>,
     election_timeout: Duration,
+    grant_lifetime: Duration,
     offers: Offers,
 }
 
@@ -135,6 +136,7 @@ impl Node {
             mtu_upper: 1452,
             root_candidates: Vec::new(),
             election_timeout: Duration::from_secs(2),
+            grant_lifetime: Duration::from_secs(24 * 60 * 60),
             offers: Offers::default(),
         }
     }
@@ -369,6 +371,14 @@ impl NodeBuilder {
         self
     }
 
+    /// How long a newcomer that a delegate admitted while the master was away stays a member without the registry's word, since it
+    /// was admitted; default 24 h. See [`Node::delegate_block`]. Each region goes by its own setting. Longer bridges longer
+    /// outages of the master, and keeps a newcomer longer that the registry may have to refuse.
+    pub fn grant_lifetime(mut self, lifetime: Duration) -> Self {
+        self.grant_lifetime = lifetime;
+        self
+    }
+
     /// Allows other regions to start this task here. Nothing is startable that is not listed.
     pub fn task<T: Task>(mut self, task: T) -> Self {
         self.offers.add_task(task);
@@ -508,6 +518,7 @@ impl NodeBuilder {
                 drain_timeout: self.drain_timeout,
                 checkpoint_every: self.checkpoint_every,
                 candidates,
+                grant_lifetime: self.grant_lifetime,
                 quorum: QuorumConfig {
                     heartbeat: Micros(election.0 / 4),
                     election_min: election,

@@ -130,6 +130,7 @@ pub enum GrantError {
 
 /// What became of a grant when the log went on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Settled {
     /// The log has the region live, or gone, with the key of the grant.
     Confirmed(RegionId),
@@ -404,7 +405,8 @@ mod tests {
     #[test]
     fn what_a_delegate_may_not_admit_is_refused_at_it_and_at_others() {
         let (registry, mut book) = (federation(), GrantBook::new(HOUR));
-        let cases: [(RegionRecord, fn(&GrantError) -> bool); 5] = [
+        type Fits = fn(&GrantError) -> bool;
+        let cases: [(RegionRecord, Fits); 5] = [
             (record(99, Some(2)), |e| matches!(e, GrantError::NotDelegated { .. })),
             (record(200, Some(2)), |e| matches!(e, GrantError::NotDelegated { .. })),
             (record(100, Some(77)), |e| matches!(e, GrantError::Rule(_))),

@@ -20,8 +20,8 @@ use redb::{
 use thiserror::Error;
 
 use crate::{
-    IdBlock, KeyHash, LocalId, LogEntry, RegionId, Registry, SnapshotAssembly, SnapshotHeader,
-    quorum::Saved,
+    HeldGrant, IdBlock, KeyHash, LocalId, LogEntry, RegionId, Registry, SnapshotAssembly,
+    SnapshotHeader, quorum::Saved,
 };
 
 /// A node's file.
@@ -339,6 +339,37 @@ impl Store {
         })
     }
 
+    /// Keeps the grants of provisional members, in place of those that it kept before.
+    ///
+    /// # Errors
+    /// As any write; the old ones stay then.
+    pub fn save_grants(&self, grants: &[HeldGrant]) -> Result<(), StoreError> {
+        let bytes = rmp_serde::to_vec(grants).map_err(|error| self.not_encoded(error))?;
+        self.write(|txn| {
+            let mut headers = txn.open_table(HEADERS).map_err(self.redb())?;
+            headers.insert(GRANTS, bytes.as_slice()).map_err(self.redb())?;
+            Ok(())
+        })
+    }
+
+    /// What [`save_grants`](Self::save_grants) kept last.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where they cannot be read, or as any read.
+    pub fn load_grants(&self) -> Result<Vec<HeldGrant>, StoreError> {
+        let txn = self.database.begin_read().map_err(self.redb())?;
+        let headers = match txn.open_table(HEADERS) {
+            Ok(headers) => headers,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::redb(&self.path, error)),
+        };
+        match headers.get(GRANTS).map_err(self.redb())? {
+            None => Ok(Vec::new()),
+            Some(bytes) => rmp_serde::from_slice(bytes.value())
+                .map_err(|error| StoreError::damaged(&self.path, &format!("the grants: {error}"))),
+        }
+    }
+
     /// What [`save_quorum`](Self::save_quorum) kept last; nothing where it never did.
     ///
     /// # Errors
@@ -613,6 +644,7 @@ const SNAPSHOT: &str = "snapshot";
 const TERM: &str = "term";
 const VOTE: &str = "vote";
 const UNDECIDED: &str = "undecided";
+const GRANTS: &str = "grants";
 
 /// Makes a complete, empty store under `path`. The caller holds the lock, so a half-made one is nobody's.
 fn create(path: &Path) -> Result<(), StoreError> {

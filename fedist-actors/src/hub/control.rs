@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use fedist_registry::{
-    ClockAdvert, FloodMessage, LinkState, RegionRecord, RegistryMessage, Version,
+    ClockAdvert, FloodMessage, HeldGrant, LinkState, RegionRecord, RegistryMessage, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub(super) enum Control {
     Activate,
     /// Answer to a join that was refused, or could not be forwarded now.
     JoinRefused { reason: String, permanent: bool },
+    /// Members by a delegate's word, to be passed on.
+    Grants(Vec<HeldGrant>),
     /// What the clock of this node reads, and what it knows about the root's.
     Clock(ClockAdvert),
     /// Whether this side is about to close the link; both sides announce it as closing then.

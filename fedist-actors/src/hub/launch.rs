@@ -16,8 +16,8 @@ use std::{
 use actix_rt::{Arbiter, System};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
-    IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, RegionKey, Registry, RelayDelay,
-    RouteTable, Status, Store, VolatileBlocks, quorum::Saved,
+    GrantBook, IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, RegionKey, Registry,
+    RelayDelay, RouteTable, Status, Store, VolatileBlocks, quorum::Saved,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -232,6 +232,11 @@ impl Launch {
             Some(store) => store.load_quorum()?,
             None => Saved::default(),
         };
+        let grants = GrantBook::new(Micros::from_duration(config.grant_lifetime));
+        let granted = match &store {
+            Some(store) => store.load_grants()?,
+            None => Vec::new(),
+        };
         let candidacy =
             Candidacy::new(me, config.quorum.clone(), node.inner().clock.now(), &registry, saved);
         let core = Rc::new_cyclic(|weak| {
@@ -258,7 +263,7 @@ impl Launch {
                 flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
                 measure: Measure::new(me, boot, fabric.clock().base_us()),
-                membership: Membership::new(me, key, candidacy),
+                membership: Membership::new(me, key, candidacy, grants),
                 links: HashMap::new(),
                 greeting: HashMap::new(),
                 next_serial: 0,
@@ -288,6 +293,7 @@ impl Launch {
             if core.is_root() {
                 core.found_federation()?;
             }
+            core.load_grants(granted);
             // A region that was live before goes on from its own copy, whoever can be reached (C20).
             if core.registry.is_live(me) && !core.is_live() {
                 core.was_live = true;

@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 
 use actix::{Actor, Handler, MessageResult};
 use fedist_registry::{
-    Change, LocalId, Micros, RegionId, RegionKey, RegionRecord, RegistryError, Replication,
-    ReplicationConfig, RouteNews, Status,
+    Change, GrantBook, LocalId, Micros, RegionId, RegionKey, RegionRecord, RegistryError,
+    Replication, ReplicationConfig, RouteNews, Status,
 };
 use fedist_transport::link::LinkError;
 
@@ -75,6 +75,18 @@ impl Actor for Registrar {
     type Context = Context<Self>;
 }
 
+impl ProposeError {
+    /// Whether no master could be asked, rather than one that said no.
+    fn means_away(&self) -> bool {
+        matches!(
+            self,
+            ProposeError::NotMaster { .. }
+                | ProposeError::Unreachable { .. }
+                | ProposeError::Undecided
+        )
+    }
+}
+
 fn hint(leader: Option<RegionId>) -> String {
     leader.map_or("none is elected now".to_owned(), |leader| format!("region {leader} is"))
 }
@@ -95,13 +107,28 @@ pub(super) struct Membership {
     last_request: Micros,
     /// Neighbours whose change is on its way to the root: one at a time for each.
     forwarding: HashSet<RegionId>,
+    /// Provisional members.
+    pub(super) grants: GrantBook,
+    pub(super) repeat_grants_at: Micros,
+    pub(super) ask_grants_at: Micros,
+    /// Whether the master is being asked for what was granted here.
+    pub(super) asking_grants: bool,
     /// This region's part in electing the master.
     pub(super) candidacy: Candidacy,
 }
 
 impl Membership {
-    pub(super) fn new(me: RegionId, key: RegionKey, candidacy: Candidacy) -> Self {
+    pub(super) fn new(
+        me: RegionId,
+        key: RegionKey,
+        candidacy: Candidacy,
+        grants: GrantBook,
+    ) -> Self {
         Self {
+            grants,
+            repeat_grants_at: Micros::ZERO,
+            ask_grants_at: Micros::ZERO,
+            asking_grants: false,
             candidacy,
             key,
             replication: Replication::new(me, ReplicationConfig::default()),
@@ -217,6 +244,7 @@ impl Core {
             self.become_live();
         }
         self.sync_quorum();
+        self.settle_grants();
         self.end_sessions_of_left_regions();
         self.forget_left_regions();
         self.areas_registry_changed();
@@ -290,7 +318,8 @@ impl Core {
     }
 
     /// A link is up: a newcomer uses it at once.
-    pub(super) fn push_membership(&mut self, _peer: RegionId, _serial: u64) {
+    pub(super) fn push_membership(&mut self, peer: RegionId, serial: u64) {
+        self.send_grants(peer, serial);
         if self.wants_join() {
             self.request_membership();
         }
@@ -336,6 +365,7 @@ impl Core {
             Control::Borders(message) => self.handle_borders(peer, message),
             Control::Registry(message) => self.handle_registry(peer, message),
             Control::Join(record) => self.handle_join(peer, serial, record),
+            Control::Grants(grants) => self.handle_grants(peer, grants),
             Control::Activate => self.forward_change(peer, serial, Change::Live(peer)),
             Control::JoinRefused { reason, permanent } => self.join_refused(reason, permanent),
             Control::Clock(advert) => self.handle_clock(peer, serial, advert),
@@ -388,10 +418,16 @@ impl Core {
         actix_rt::spawn(async move {
             let answer = match decision {
                 Some(decision) => decision.outcome().await,
-                None => ask_master(&node, masters, change).await,
+                None => ask_master(&node, masters, change.clone()).await,
             };
             node.queue(Outbound::Run(Box::new(move |core| {
                 core.membership.forwarding.remove(&peer);
+                if let (Change::Join(record), Err(error)) = (&change, &answer)
+                    && error.means_away()
+                    && core.admit_provisionally(peer, serial, record)
+                {
+                    return;
+                }
                 core.change_answered(peer, serial, answer);
             })));
         });

@@ -15,6 +15,7 @@ mod drain;
 mod failover;
 mod flood;
 mod frames;
+mod grants;
 mod launch;
 mod links;
 mod measure;
@@ -89,6 +90,8 @@ pub(crate) struct HubConfig {
     /// Who is to elect the master, until the registry says who does.
     pub(crate) candidates: Vec<RegionId>,
     pub(crate) quorum: QuorumConfig,
+    /// How long a newcomer that a delegate admitted is a member without the log's word.
+    pub(crate) grant_lifetime: Duration,
 }
 
 pub(crate) struct Core {
@@ -191,6 +194,7 @@ impl Core {
             self.tick_links(now);
             self.tick_membership(now);
             self.tick_quorum(now);
+            self.tick_grants(now);
             self.tick_watched();
             self.tick_lost_actors();
         }
