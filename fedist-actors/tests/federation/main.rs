@@ -6,6 +6,7 @@ mod autonomy;
 mod failover;
 mod faults;
 mod flooding;
+mod grants;
 mod handlers;
 mod hostile;
 mod measure;
