@@ -20,6 +20,12 @@ pub struct NodeStatus {
     pub address: String,
     /// Index of the last registry change held here.
     pub registry_index: u64,
+    /// Who writes the registry, as far as is known here.
+    #[serde(default)]
+    pub master: Option<RegionId>,
+    /// Who elects the master; nobody where the root writes alone.
+    #[serde(default)]
+    pub candidates: Vec<RegionId>,
     /// Living actors, services and tasks.
     pub processes: usize,
     /// This node's receive-to-send delay for frames in transit, 90th percentile, in µs.
@@ -69,6 +75,9 @@ pub struct RegionStatus {
     pub status: Status,
     /// Where it is, if it says so.
     pub coordinates: Option<Coordinates>,
+    /// Whether it is a member by a delegate's word only, while the registry's master is away.
+    #[serde(default)]
+    pub provisional: bool,
     /// Whether a path leads there now.
     pub reachable: bool,
 }

@@ -26,6 +26,8 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
             "live": status.live,
             "uptime_ms": status.uptime_ms,
             "registry_index": status.registry_index,
+            "master": status.master,
+            "candidates": status.candidates,
             "regions": status.regions,
         }))?;
     } else {
@@ -49,14 +51,26 @@ fn render(status: &NodeStatus) -> String {
         table.row([
             format!("{indent}{}", region.name),
             region.id.to_string(),
-            region.status.to_string(),
+            match region.provisional {
+                // A delegate's word; the log has none yet.
+                true => "provisional".to_owned(),
+                false => region.status.to_string(),
+            },
             reached,
             millis(route.filter(|_| region.id != status.region).map(|route| route.cost_ms)),
             region.addresses.join(" "),
         ]);
     }
+    let written = match (status.master, status.candidates.is_empty()) {
+        (Some(master), true) => format!(" by region {master}"),
+        (Some(master), false) => format!(
+            " by region {master}, one of candidates {}",
+            status.candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        ),
+        (None, _) => String::new(),
+    };
     format!(
-        "seen from region {} {} at {}: {}, up {}, start {}, {} processes, registry entry {}\n\n{}",
+        "seen from region {} {} at {}: {}, up {}, start {}, {} processes, registry entry {}{}\n\n{}",
         status.region,
         status.name,
         status.address,
@@ -65,6 +79,7 @@ fn render(status: &NodeStatus) -> String {
         status.boot,
         status.processes,
         status.registry_index,
+        written,
         table.render(),
     )
 }

@@ -109,6 +109,8 @@ impl Core {
             live: self.is_live(),
             address: inner.local_address.clone(),
             registry_index: self.registry.version().index,
+            master: self.master(),
+            candidates: self.registry.candidates().to_vec(),
             processes: inner.processes.len(),
             relay_delay_us: self.relay_delay.p90_us(),
             relay_cost_us: self.own_cost().as_micros(),
@@ -135,6 +137,7 @@ impl Core {
                     addresses: record.addresses.clone(),
                     key_hash: record.key_hash.to_string(),
                     status: record.status,
+                    provisional: self.registry.is_provisional(record.id),
                     coordinates: record.coordinates,
                     reachable: record.id == me || self.routes.get(record.id).is_some(),
                 })
