@@ -244,6 +244,53 @@ fn a_root_and_two_children_find_each_other_answer_and_stop() {
 }
 
 #[test]
+fn a_root_hands_over_by_candidates_and_by_promotion() {
+    let dir = scratch();
+    let args = ["--region", "1", "--name", "root", "--election-timeout-ms", "500"];
+    let root = Node::start(&dir, "root", &args);
+    let ca = dir.path().join("root");
+    let below = |name: &'static str, number: &str| {
+        let args = ["--region", number, "--name", name, "--parent", "1", "--join", &root.address];
+        let more = ["--ca-dir", text(&ca), "--election-timeout-ms", "500"];
+        Node::start(&dir, name, &[&args[..], &more].concat())
+    };
+    let (near, far) = (below("near", "2"), below("far", "3"));
+    for (args, code, says) in [
+        (&["delegate", "9..=1", "--to", "near"][..], 2, "block (9..=1) is empty"),
+        (&["delegate", "9..=0", "--to", "near"], 2, "block (9..=0)"),
+        (&["candidates", "1", "2"], 1, "2 candidates are not a set"),
+        (&["promote", "near", "--yes-the-root-is-gone"], 2, "a region is promoted on its own node"),
+        (&["promote", "root"], 2, "add --yes-the-root-is-gone"),
+        (
+            &["promote", "root", "--yes-the-root-is-gone"],
+            1,
+            "region 1 is the registry's master already",
+        ),
+    ] {
+        let refused = root.command(args);
+        assert_eq!(refused.code, code, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains(says), "{args:?}: {refused:?}");
+    }
+    let refused = near.command(&["promote", "near", "--yes-the-root-is-gone"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.contains("region 1 answers and is the registry's master"),
+        "{refused:?}"
+    );
+    let delegated = root.command(&["delegate", "100..=199", "--to", "near"]);
+    assert_eq!(delegated.code, 0, "{delegated:?}");
+    assert!(delegated.stdout.contains("region numbers 100 to 199 delegated to region 2 near"));
+    let set = root.command(&["candidates", "far"]);
+    assert_eq!(set.code, 0, "{set:?}");
+    wait_for("region 3 is the master", || {
+        let regions = near.ask(&["regions"]);
+        regions["master"] == 3 && regions["candidates"] == serde_json::json!([3])
+    });
+    let text = near.command(&["regions"]).stdout;
+    assert!(text.contains(" by region 3, one of candidates 3"), "{text}");
+}
+
+#[test]
 fn regions_move_split_and_leave_at_run_time() {
     let dir = scratch();
     let root = Node::start(&dir, "root", &["--region", "1", "--name", "root"]);
