@@ -35,7 +35,8 @@ fn two_votes_in_a_term_are_found() {
 #[test]
 fn a_vote_that_is_not_on_disk_is_found() {
     let plant = Plant { forgets_votes: true, ..Plant::default() };
-    let broken = run_seeds(0..2_000, SLOW, plant, Micros::from_secs(60)).unwrap_err();
+    let faults = Faults { crash_at_worst: 1.0, down_ms_max: 60, repeat: 1.0, ..SLOW };
+    let broken = run_seeds(0..2_000, faults, plant, Micros::from_secs(60)).unwrap_err();
     assert!(broken.contains("two leaders"), "{broken}");
 }
 
