@@ -254,7 +254,7 @@ fn a_root_hands_over_by_candidates_and_by_promotion() {
         let more = ["--ca-dir", text(&ca), "--election-timeout-ms", "500"];
         Node::start(&dir, name, &[&args[..], &more].concat())
     };
-    let (near, far) = (below("near", "2"), below("far", "3"));
+    let (near, _far) = (below("near", "2"), below("far", "3"));
     for (args, code, says) in [
         (&["delegate", "9..=1", "--to", "near"][..], 2, "block (9..=1) is empty"),
         (&["delegate", "9..=0", "--to", "near"], 2, "block (9..=0)"),
