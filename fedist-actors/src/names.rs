@@ -53,10 +53,15 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The names of a node that starts now, at the start of its clock. `alias_ttl` is set for the root.
-    pub(crate) fn new(boot: u32, alias_ttl: Option<Micros>, random: fastrand::Rng) -> Self {
+    /// The names of a node that starts `now`. `alias_ttl` is set for the root.
+    pub(crate) fn new(
+        now: Micros,
+        boot: u32,
+        alias_ttl: Option<Micros>,
+        random: fastrand::Rng,
+    ) -> Self {
         let leases = alias_ttl
-            .map(|ttl| LeaseTable::new(Micros::ZERO, boot, ttl, LeaseBounds::default()))
+            .map(|ttl| LeaseTable::new(now, boot, ttl, LeaseBounds::default()))
             .map(Mutex::new);
         Self {
             lookups: Mutex::new(Lookups::new(cache::CAPACITY, random)),

@@ -202,6 +202,7 @@ impl Launch {
             dead_letters: DeadLetters::new(),
             ties: Ties::default(),
             names: Names::new(
+                Clock::of(&fabric.clock()).now(),
                 boot,
                 record.parent.is_none().then_some(Micros::from_duration(self.alias_ttl)),
                 fastrand::Rng::new(),
