@@ -1,6 +1,6 @@
 //! Newcomers that a delegate admits while the master cannot be reached: given here, passed on, shown, and settled by the log.
 //!
-//! The decisions are those of [`GrantBook`]. A region's hub that cannot reach the master admits a newcomer whose number lies in
+//! The decisions are those of [`fedist_registry::GrantBook`]. A region's hub that cannot reach the master admits a newcomer whose number lies in
 //! a block of its own; the grant goes to all neighbours, and from each on to its own, so that everybody who can be reached sees
 //! the newcomer as a live member. The delegate asks the master for the entries again and again until the log has decided.
 
