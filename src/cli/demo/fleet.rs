@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    protocol::{Command, Heard, Order, Reply},
+    order::{Heard, Order, Reply},
+    protocol::{Command, REGION_COMMAND},
     scratch::ScratchDir,
 };
 
@@ -110,7 +111,7 @@ impl Fleet {
         let program = std::env::current_exe().context("this program's own file is not known")?;
         let mut command = std::process::Command::new(program);
         command
-            .arg("demo-region")
+            .arg(REGION_COMMAND)
             .args(["--region", &id.to_string(), "--name", name, "--data-dir"])
             .arg(data_dir)
             .stdin(Stdio::piped())

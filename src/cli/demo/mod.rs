@@ -8,6 +8,7 @@
 mod counting;
 mod failover;
 mod fleet;
+mod order;
 mod pairs;
 mod plan;
 mod protocol;

@@ -12,7 +12,8 @@ use fedist::{NodeStatus, registry::RegionId};
 
 use super::{
     super::table::Table,
-    protocol::{Command, Heard, Ping, Pinged},
+    order::Heard,
+    protocol::{Command, Ping, Pinged},
     report::{PairReport, Report, path_text, round},
     show::{Ink, Show},
     stage::Stage,

@@ -1,19 +1,12 @@
-//! What the demo and its region processes say to each other: JSON, one value per line, commands on
-//! stdin and answers on stdout. The end of stdin ends the region, whoever closed it.
+//! What the demo asks of its region processes, and what they answer; see [`order`](super::order) for the envelope.
 
 use std::path::PathBuf;
 
 use fedist::registry::{Coordinates, RegionId, RegionPid};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-/// A command with the number that its answers will carry.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Order {
-    pub(crate) id: u64,
-    #[serde(rename = "do")]
-    pub(crate) command: Command,
-}
+/// The hidden subcommand that runs a region process.
+pub(crate) const REGION_COMMAND: &str = "demo-region";
 
 /// What a region process is asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,26 +28,6 @@ pub(crate) enum Command {
     Drained,
     /// Stops the node, says so, and ends the process.
     Stop,
-}
-
-/// One line from a region process.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Reply {
-    pub(crate) id: u64,
-    #[serde(flatten)]
-    pub(crate) heard: Heard,
-}
-
-/// What is heard of a command.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Heard {
-    /// It goes on, and this happened.
-    Event(Value),
-    /// It is done.
-    Done(Value),
-    /// It failed.
-    Failed(String),
 }
 
 /// How to start the node.

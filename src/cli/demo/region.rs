@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     fs,
-    io::{self, BufRead, Write},
+    io::{self, BufRead},
     path::{Path, PathBuf},
     process::{self, ExitCode},
     rc::Rc,
@@ -17,14 +17,12 @@ use fedist::{
     registry::{Delineator, FederationView, RegionId, RoundRobin},
 };
 use futures_util::{StreamExt, stream};
-use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
+    order::{Order, Voice},
     protocol::{
-        Command, Count, Counted, Halfway, Heard, Order, Ping, Pinged, Pour, Poured, Reply, Sink,
-        Start, Started,
+        Command, Count, Counted, Halfway, Ping, Pinged, Pour, Poured, Sink, Start, Started,
     },
     scratch,
     work::{Numbered, SinkActor, SinkBook, count_words},
@@ -64,7 +62,7 @@ pub(crate) fn run_region(args: RegionArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads orders. The end of stdin means that the demo is gone: nothing may stay behind.
-fn listen(orders: &mpsc::UnboundedSender<Order>, data_dir: &Path) {
+fn listen(orders: &mpsc::UnboundedSender<Order<Command>>, data_dir: &Path) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
         match serde_json::from_str(&line) {
@@ -97,7 +95,7 @@ fn abandon(data_dir: &Path) -> ! {
 
 async fn serve(
     args: RegionArgs,
-    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut orders: mpsc::UnboundedReceiver<Order<Command>>,
 ) -> anyhow::Result<ExitCode> {
     let first = orders.recv().await.context("no order came")?;
     let Command::Start(start) = first.command else {
@@ -274,37 +272,6 @@ impl Region {
         let mut routes = routes.into_iter().flatten();
         routes.find(|route| route.to == region).map(|route| route.path).unwrap_or_default()
     }
-}
-
-/// Answers to one order.
-struct Voice(u64);
-
-impl Voice {
-    fn event(&self, value: &impl Serialize) {
-        self.say(Heard::Event(json(value)));
-    }
-
-    fn done(&self, value: &impl Serialize) {
-        self.say(Heard::Done(json(value)));
-    }
-
-    fn failed(&self, error: &anyhow::Error) {
-        self.say(Heard::Failed(format!("{error:#}")));
-    }
-
-    fn say(&self, heard: Heard) {
-        let mut line = json(&Reply { id: self.0, heard }).to_string();
-        line.push('\n');
-        let mut out = io::stdout().lock();
-        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
-            // Nobody listens any more; the end of stdin says so too, and cleans up.
-            tracing::debug!("the demo does not listen");
-        }
-    }
-}
-
-fn json(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_else(|error| Value::String(error.to_string()))
 }
 
 /// The directory beside the regions' data directories that holds the CA.

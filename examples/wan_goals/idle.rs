@@ -1,0 +1,95 @@
+//! What a region costs that nobody talks to: bytes at the sockets, with eight links each.
+
+use std::{thread, time::Duration};
+
+use fedist::registry::RegionId;
+
+use super::{
+    note,
+    protocol::Mesh,
+    row::Row,
+    say,
+    stage::{Federation, Plan, Site, region},
+};
+
+pub(crate) fn rows(rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let few = kbit_per_s(10)?;
+    let goal = 16.0;
+    say(rows, Row::at_most("idle-cost-10-regions", few, goal, "kbit/s", "0"));
+    let many = kbit_per_s(60)?;
+    say(rows, Row::at_most("idle-cost-60-regions", many, goal, "kbit/s", "0"));
+    say(rows, Row::at_most("idle-cost-60-to-10", many / few, 1.25, "x", "1"));
+    busy_links_are_not_probed(rows)
+}
+
+/// Every region is linked to the four before and the four after it, around a ring.
+fn plan(count: usize) -> Plan {
+    let mut edges: Vec<(RegionId, RegionId)> = Vec::new();
+    for at in 0..count {
+        for step in 1..=4 {
+            edges.push((region(at), region((at + step) % count)));
+        }
+    }
+    Plan {
+        sites: (0..count)
+            .map(|at| Site {
+                name: format!("region-{}", at + 1),
+                parent: (at > 0).then(|| region(at.saturating_sub(4))),
+                coordinates: None,
+            })
+            .collect(),
+        delay: Some(Box::new(|_, _| Duration::from_millis(20))),
+        mesh: Mesh::Edges(edges),
+    }
+}
+
+/// Bytes of UDP payload and of IP and UDP headers that pass the sockets of a region, both directions together.
+fn kbit_per_s(count: usize) -> anyhow::Result<f64> {
+    let federation = Federation::start(plan(count))?;
+    thread::sleep(SETTLE);
+    let links: usize = federation.statuses()?.values().map(|status| status.links.len()).sum();
+    note(&format!("{count} regions with {:.1} links each", links as f64 / count as f64));
+    let before = passed(&federation);
+    thread::sleep(WATCH);
+    let after = passed(&federation);
+    federation.end();
+    let (packets, bytes) = (after.0 - before.0, after.1 - before.1);
+    let bytes = bytes + packets * HEADERS;
+    // Each packet is sent by one region and received by another.
+    Ok(2.0 * bytes as f64 * 8.0 / 1e3 / WATCH.as_secs_f64() / count as f64)
+}
+
+fn passed(federation: &Federation) -> (u64, u64) {
+    let report = federation.wan.report();
+    let packets = report.iter().map(|link| link.packets).sum();
+    (packets, report.iter().map(|link| link.bytes).sum())
+}
+
+/// Links that carry something anyway send no probes.
+fn busy_links_are_not_probed(rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let federation = Federation::start(plan(10))?;
+    federation.chatter(Some(Duration::from_millis(200)))?;
+    thread::sleep(Duration::from_secs(10));
+    // Of the links that every message of a pair takes.
+    let probes = |federation: &Federation| -> anyhow::Result<u64> {
+        let statuses = federation.statuses()?;
+        let busy = statuses.iter().flat_map(|(id, status)| {
+            status.links.iter().filter(move |link| {
+                let direct = [*id, link.peer];
+                status.routes.iter().any(|route| route.path == direct)
+            })
+        });
+        Ok(busy.map(|link| 0 * link.frames_sent).sum())
+    };
+    let before = probes(&federation)?;
+    thread::sleep(Duration::from_secs(20));
+    let sent = probes(&federation)?.saturating_sub(before);
+    federation.end();
+    say(rows, Row::at_most("probes-on-busy-links", sent as f64, 0.0, "probes", "0"));
+    Ok(())
+}
+
+const SETTLE: Duration = Duration::from_secs(45);
+const WATCH: Duration = Duration::from_secs(45);
+/// IPv4 and UDP.
+const HEADERS: u64 = 28;

@@ -1,0 +1,141 @@
+//! What FeDist wants to reach over the WAN, measured: each figure beside its goal and the limit of the physics.
+//!
+//! ```text
+//! cargo run --release --example wan_goals                    # everything, about 20 minutes
+//! cargo run --release --example wan_goals -- --only aws      # the rows of one group, or one row
+//! cargo run --release --example wan_goals -- --json          # one array on stdout
+//! cargo run --release --example wan_goals -- --list          # the groups
+//! ```
+//!
+//! Real processes with real QUIC talk through a WAN emulator on this machine, with the round trips that were measured
+//! between the regions of AWS; the rows of Azure, PlanetLab and 65,534 regions come from a simulation of the same
+//! engines. A row that misses its goal says `MISS`, and the exit code is 1. Timing on a busy machine is no verdict.
+
+// The processes are those of the demo: one fleet, one envelope.
+#[allow(dead_code, reason = "the demo uses more of it")]
+#[path = "../../src/cli/demo/fleet.rs"]
+mod fleet;
+#[path = "../../src/cli/demo/order.rs"]
+mod order;
+#[allow(dead_code, reason = "the demo uses more of it")]
+#[path = "../../src/cli/demo/scratch.rs"]
+mod scratch;
+
+mod aws;
+mod diamond;
+mod failover;
+mod idle;
+mod model;
+mod protocol;
+mod region;
+mod relay;
+mod row;
+mod stage;
+
+use std::{io::Write as _, process::ExitCode, time::Instant};
+
+use row::Row;
+
+type Group = fn(&mut Vec<Row>) -> anyhow::Result<()>;
+
+/// The rows by the name of their group, which begins the name of each.
+const GROUPS: &[(&str, &str, Group)] = &[
+    (
+        "model",
+        "Azure, PlanetLab, 65,534 regions and 1,000 registry sequences, simulated",
+        model::rows,
+    ),
+    ("relay", "what one relay adds, beside a bare UDP forwarder", relay::rows),
+    ("diamond", "a slower link, jitter, and a swamped relay", diamond::rows),
+    ("idle", "bytes of an idle region, and probes on busy links", idle::rows),
+    ("kill", "every hub killed in turn under load, and one drained", failover::kills),
+    ("failover", "links cut with and without traffic", failover::cuts),
+    ("aws-saving", "32 regions, all links: what relays save", aws::saving),
+    ("aws-stretch", "32 regions, their own mesh: stretch and links", aws::stretch),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match args.first().map(String::as_str) {
+        Some(protocol::REGION_COMMAND) => return finish(region::run(&args)),
+        Some(relay::UDP_COMMAND) => {
+            let forwarded = relay::forward(args.get(1).map(String::as_str));
+            return finish(forwarded.map(|()| ExitCode::SUCCESS));
+        }
+        _ => measure(&args),
+    };
+    finish(outcome)
+}
+
+fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn measure(args: &[String]) -> anyhow::Result<ExitCode> {
+    let (mut only, mut json) = (None, false);
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--json" => json = true,
+            "--only" => only = Some(rest.next().cloned().unwrap_or_default()),
+            "--list" => {
+                for (name, what, _) in GROUPS {
+                    println!("{name:<12} {what}");
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            other => anyhow::bail!(
+                "argument ({other}) is not known; there are --only NAME, --json and --list; see --list for the names"
+            ),
+        }
+    }
+    let wanted: Vec<_> = GROUPS
+        .iter()
+        .filter(|(name, ..)| {
+            only.as_ref()
+                .is_none_or(|only| only.starts_with(name) || name.starts_with(only.as_str()))
+        })
+        .collect();
+    if wanted.is_empty() {
+        let names: Vec<&str> = GROUPS.iter().map(|(name, ..)| *name).collect();
+        anyhow::bail!(
+            "group ({}) is not known; --only takes the beginning of one, or of a row in it; one of: {}",
+            only.unwrap_or_default(),
+            names.join(", ")
+        );
+    }
+    let mut rows = Vec::new();
+    for (name, what, group) in wanted {
+        let begun = Instant::now();
+        note(&format!("== {name}: {what}"));
+        if let Err(error) = group(&mut rows) {
+            note(&format!("{name} failed: {error:#}"));
+            say(&mut rows, Row::at_most(&format!("{name}-failed"), 1.0, 0.0, "times", "0"));
+        }
+        note(&format!("   {:.0} s", begun.elapsed().as_secs_f64()));
+    }
+    if let Some(row) = only.filter(|only| rows.iter().any(|row| row.name == *only)) {
+        rows.retain(|held| held.name == row);
+    }
+    match json {
+        true => println!("{}", serde_json::to_string(&rows)?),
+        false => rows.iter().for_each(|row| println!("{}", row.line())),
+    }
+    let missed = rows.iter().filter(|row| !row.ok).count();
+    note(&format!("{} rows, {missed} missed", rows.len()));
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Keeps a row, and shows it at once.
+fn say(rows: &mut Vec<Row>, row: Row) {
+    note(&row.line());
+    rows.push(row);
+}
+
+/// For people who wait; the table follows on stdout at the end.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
