@@ -180,6 +180,8 @@ pub(crate) fn kills(rows: &mut Vec<Row>) -> anyhow::Result<()> {
         book.add(seen);
         federation.begin(at)?.answer::<()>(PATIENCE)?;
         federation.wait_until_all_see_all()?;
+        // Until the news of its new life is everywhere: what is accepted for the former one ends with it.
+        thread::sleep(Duration::from_secs(1));
     }
     say(rows, Row::beside("kill-sent", book.sent as f64, "messages", "between survivors"));
     say(rows, Row::at_most("kill-lost", book.lost as f64, 0.0, "messages", "0"));
@@ -251,6 +253,14 @@ impl Load {
                 break;
             }
             thread::sleep(Duration::from_millis(100));
+        }
+        if seen.lost + seen.doubled + seen.reordered > 0 {
+            for (id, status) in federation.statuses()? {
+                note(&format!(
+                    "  region {id}: dropped {:?}, counters {:?}",
+                    status.dropped, status.counters
+                ));
+            }
         }
         Ok(seen)
     }
