@@ -10,8 +10,8 @@ use fedist::{
 };
 
 use super::{
+    Row, percentile,
     protocol::{Command, Mesh},
-    row::{Row, percentile},
     say,
     stage::{Federation, Plan, Site, region},
 };

@@ -5,10 +5,9 @@ use std::{thread, time::Duration};
 use fedist::{registry::RegionId, transport::emulator::LinkProfile};
 
 use super::{
-    note,
+    Row, note,
     protocol::{Command, Mesh, Taken},
     region::now_us,
-    row::Row,
     say,
     stage::{Federation, Plan, Site, region},
 };

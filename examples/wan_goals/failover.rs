@@ -6,10 +6,9 @@ use anyhow::Context as _;
 use fedist::registry::{RegionId, RegionPid};
 
 use super::{
-    aws, note,
+    Row, aws, note, percentile,
     protocol::{At, Command, Mesh, Pour, Tally},
     region::now_us,
-    row::{Row, percentile},
     say,
     stage::{Federation, Gathering, PATIENCE},
 };

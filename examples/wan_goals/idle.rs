@@ -5,9 +5,8 @@ use std::{thread, time::Duration};
 use fedist::registry::RegionId;
 
 use super::{
-    note,
+    Row, note,
     protocol::Mesh,
-    row::Row,
     say,
     stage::{Federation, Plan, Site, region},
 };
@@ -79,7 +78,7 @@ fn busy_links_are_not_probed(rows: &mut Vec<Row>) -> anyhow::Result<()> {
                 status.routes.iter().any(|route| route.path == direct)
             })
         });
-        Ok(busy.map(|link| 0 * link.frames_sent).sum())
+        Ok(busy.map(|link| link.probes_sent).sum())
     };
     let before = probes(&federation)?;
     thread::sleep(Duration::from_secs(20));

@@ -21,6 +21,14 @@ mod order;
 #[path = "../../src/cli/demo/scratch.rs"]
 mod scratch;
 
+// The simulations are those of the tests.
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../fedist-transport/tests/mesh_goals.rs"]
+mod mesh_goals;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../fedist-registry/tests/registry_convergence.rs"]
+mod registry_convergence;
+
 mod aws;
 mod diamond;
 mod failover;
@@ -29,12 +37,11 @@ mod model;
 mod protocol;
 mod region;
 mod relay;
-mod row;
 mod stage;
 
 use std::{io::Write as _, process::ExitCode, time::Instant};
 
-use row::Row;
+use fedist_sim::GoalRow as Row;
 
 type Group = fn(&mut Vec<Row>) -> anyhow::Result<()>;
 
@@ -122,16 +129,24 @@ fn measure(args: &[String]) -> anyhow::Result<ExitCode> {
     }
     match json {
         true => println!("{}", serde_json::to_string(&rows)?),
-        false => rows.iter().for_each(|row| println!("{}", row.line())),
+        false => rows.iter().for_each(|row| println!("{row}")),
     }
     let missed = rows.iter().filter(|row| !row.ok).count();
     note(&format!("{} rows, {missed} missed", rows.len()));
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// The value below which a share of the samples lies (nearest rank); not a number for none.
+fn percentile(samples: &[f64], share: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
 /// Keeps a row, and shows it at once.
 fn say(rows: &mut Vec<Row>, row: Row) {
-    note(&row.line());
+    note(&row.to_string());
     rows.push(row);
 }
 

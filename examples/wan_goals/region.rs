@@ -13,7 +13,11 @@ use std::{
 
 use actix::{Actor, Handler};
 use anyhow::{Context as _, bail};
-use fedist::{PingTarget, View, prelude::*, registry::RegionId};
+use fedist::{
+    PingTarget, View,
+    prelude::*,
+    registry::{RegionId, Topology},
+};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -77,7 +81,9 @@ async fn serve(
     while let Some(order) = orders.recv().await {
         let voice = Voice(order.id);
         if matches!(order.command, Command::Stop | Command::Drain) {
-            if matches!(order.command, Command::Drain) {}
+            if matches!(order.command, Command::Drain) {
+                region.node.drain(Duration::from_secs(10)).await;
+            }
             region.node.stop().await;
             voice.done(&());
             return Ok(ExitCode::SUCCESS);
@@ -113,24 +119,11 @@ async fn start_node(
     if let Some(coordinates) = start.coordinates {
         builder = builder.coordinates(coordinates);
     }
-    match &start.mesh {
-        Mesh::Adaptive => {}
-        Mesh::Full => {
-            for (r, _) in &start.dial {
-                builder = builder.link(*r);
-            }
-        }
-        Mesh::Edges(edges) => {
-            builder = builder.nearest(0);
-            for (a, b) in edges {
-                if *a == id {
-                    builder = builder.link(*b);
-                } else if *b == id {
-                    builder = builder.link(*a);
-                }
-            }
-        }
-    }
+    builder = builder.topology(match start.mesh {
+        Mesh::Adaptive => Topology::Adaptive,
+        Mesh::Full => Topology::Full,
+        Mesh::Edges(edges) => Topology::edges(edges)?,
+    });
     for (region, door) in start.dial {
         builder = builder.dial(region, door);
     }

@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use fedist::registry::RegionId;
 
 use super::{
+    Row, percentile,
     protocol::{Command, Mesh},
-    row::{Row, percentile},
     say,
     stage::{Federation, Plan, Site, region},
 };

@@ -27,7 +27,7 @@ enum Plant {
 }
 
 #[derive(Default, Debug)]
-struct Tally {
+pub(crate) struct Tally {
     entries: u64,
     restarts: u32,
     snapshots: u32,
@@ -554,24 +554,27 @@ fn plant_stale_snapshot(world: &mut World) {
 const HEALED_WITHIN: Micros = Micros::from_millis(400_000);
 
 /// Sequences in all, over all of these tests.
-const SEQUENCES: u64 = 1_000;
+pub(crate) const SEQUENCES: u64 = 1_000;
 /// Tests that share them, so that they run side by side.
-const SHARES: u64 = 4;
+pub(crate) const SHARES: u64 = 4;
 
-fn share(which: u64) {
+/// Runs the sequences of one share; what went wrong, with its seed.
+pub(crate) fn run_share(which: u64) -> Result<Tally, String> {
     let mut sum = Tally::default();
     for seed in (0..SEQUENCES).filter(|seed| seed % SHARES == which) {
-        match run(seed, Plant::None) {
-            Ok(tally) => {
-                sum.entries += tally.entries;
-                sum.restarts += tally.restarts;
-                sum.snapshots += tally.snapshots;
-                sum.refused += tally.refused;
-                sum.regions += tally.regions;
-            }
-            Err(wrong) => panic!("seed {seed}: {wrong}"),
-        }
+        let tally = run(seed, Plant::None).map_err(|wrong| format!("seed {seed}: {wrong}"))?;
+        sum.entries += tally.entries;
+        sum.restarts += tally.restarts;
+        sum.snapshots += tally.snapshots;
+        sum.refused += tally.refused;
+        sum.regions += tally.regions;
     }
+    Ok(sum)
+}
+
+#[cfg(test)]
+fn share(which: u64) {
+    let sum = run_share(which).unwrap_or_else(|wrong| panic!("{wrong}"));
     println!("seeds = {which} modulo {SHARES}: {sum:?}");
     // The sequences mean something only if all of it happened.
     assert!(sum.entries > 2_000 && sum.restarts > 100 && sum.snapshots > 100 && sum.refused > 100);

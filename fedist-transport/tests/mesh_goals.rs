@@ -20,7 +20,7 @@ struct Link {
     carried: u64,
 }
 
-struct Federation {
+pub(crate) struct Federation {
     /// One way in µs; `None` where the matrix has no figure, so no link can be there.
     latency: Vec<Vec<Option<u64>>>,
     registry: Registry,
@@ -104,7 +104,7 @@ impl Federation {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.latency.len()
     }
 
@@ -275,12 +275,12 @@ impl Federation {
         self.opened + self.closed - before
     }
 
-    fn links_per_region(&self) -> f64 {
+    pub(crate) fn links_per_region(&self) -> f64 {
         2.0 * self.links.len() as f64 / self.len() as f64
     }
 
     /// Way against direct latency, of all pairs with a figure: the median and the 99th percentile.
-    fn stretch(&self) -> (f64, f64) {
+    pub(crate) fn stretch(&self) -> (f64, f64) {
         let (near, mut all) = (self.neighbours(), Vec::new());
         for from in 0..self.len() {
             let ways = self.ways(&near, from, None);
@@ -295,7 +295,7 @@ impl Federation {
     }
 
     /// Pairs that the failure of one region would separate.
-    fn cut_off(&self) -> usize {
+    pub(crate) fn cut_off(&self) -> usize {
         let (near, mut cut) = (self.neighbours(), 0);
         for lost in 0..self.len() {
             let from = usize::from(lost == 0);
@@ -306,12 +306,19 @@ impl Federation {
     }
 }
 
-/// Two minutes of traffic to reach the goals, one more to stay there.
-fn check(matrix: &LatencyMatrix, links_at_most: f64, with_coordinates: bool) {
+/// A federation after two minutes of traffic between all pairs.
+pub(crate) fn converged(matrix: &LatencyMatrix, with_coordinates: bool) -> Federation {
     let mut federation = Federation::new(matrix, with_coordinates);
     for _ in 0..120 {
         federation.second(2);
     }
+    federation
+}
+
+/// Two minutes of traffic to reach the goals, one more to stay there.
+#[cfg(test)]
+fn check(matrix: &LatencyMatrix, links_at_most: f64, with_coordinates: bool) {
+    let mut federation = converged(matrix, with_coordinates);
     let (p50, p99) = federation.stretch();
     let links = federation.links_per_region();
     println!("{links:.2} links per region, stretch p50 {p50:.4}, p99 {p99:.4}");
