@@ -47,11 +47,8 @@ type Group = fn(&mut Vec<Row>) -> anyhow::Result<()>;
 
 /// The rows by the name of their group, which begins the name of each.
 const GROUPS: &[(&str, &str, Group)] = &[
-    (
-        "model",
-        "Azure, PlanetLab, 65,534 regions and 1,000 registry sequences, simulated",
-        model::rows,
-    ),
+    ("model", "Azure, PlanetLab and 1,000 registry sequences, simulated", model::rows),
+    ("scale", "65,534 regions, simulated", model::scale),
     ("relay", "what one relay adds, beside a bare UDP forwarder", relay::rows),
     ("diamond", "a slower link, jitter, and a swamped relay", diamond::rows),
     ("idle", "bytes of an idle region, and probes on busy links", idle::rows),

@@ -46,6 +46,8 @@ pub(crate) struct Site {
 /// A plan that runs. Dropping it kills the processes and removes what they wrote.
 pub(crate) struct Federation {
     plan: Plan,
+    /// Sites of the plan itself; those behind them came later.
+    known: usize,
     base: PathBuf,
     ca_dir: PathBuf,
     pub(crate) fleet: Fleet,
@@ -82,8 +84,8 @@ impl Federation {
             }
         }
         drop(sockets);
-        let mut federation =
-            Self { plan, base, ca_dir, fleet: Fleet::new(Hold::new(scratch), false), wan, listen };
+        let fleet = Fleet::new(Hold::new(scratch), false);
+        let mut federation = Self { plan, known: count, base, ca_dir, fleet, wan, listen };
         let mut waiting: Vec<usize> = (0..count).collect();
         let mut up: Vec<RegionId> = Vec::new();
         while !waiting.is_empty() {
@@ -218,9 +220,10 @@ impl Federation {
             parent: Some(region(0)),
             coordinates: self.plan.sites[0].coordinates,
         });
-        // It lies where the root lies.
+        // It lies where the root lies, and so do other newcomers.
         for other in 1..at {
-            let delay = self.plan.delay.as_ref().map(|delay| delay(0, other)).unwrap_or_default();
+            let far = self.plan.delay.as_ref().filter(|_| other < self.known);
+            let delay = far.map(|delay| delay(0, other)).unwrap_or_default();
             self.wan.set(region(at), region(other), LinkProfile::with_delay(delay));
             self.wan.set(region(other), region(at), LinkProfile::with_delay(delay));
         }
