@@ -101,11 +101,11 @@ fn cut_once(
     if with_traffic {
         let sink: RegionPid = federation.ask(to, Command::Sink)?;
         let mut gathering = Gathering::new();
-        let pour = Pour { to: sink, stream: round as u64, every_us: 5_000, for_ms: 4_000 };
+        let pour = Pour { to: sink, stream: round as u64, every_us: 5_000, for_ms: 2_500 };
         gathering.order(federation, from, Command::Pour(pour))?;
         pouring = Some(gathering);
     }
-    thread::sleep(Duration::from_millis(1_000));
+    thread::sleep(Duration::from_millis(if with_traffic { 700 } else { 300 }));
     let mut sender = Gathering::new();
     sender.order(
         federation,

@@ -69,13 +69,10 @@ impl Federation {
         CertificateAuthority::load_or_create(&ca_dir)?;
         let count = plan.sites.len();
         let wan = Emulator::start(1)?;
-        // Held until all are known, so that no port is given twice.
-        let sockets: Vec<UdpSocket> =
-            (0..count).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-        let listen = sockets.iter().enumerate();
-        let listen: BTreeMap<RegionId, SocketAddr> = listen
-            .map(|(at, socket)| Ok((region(at), socket.local_addr()?)))
-            .collect::<std::io::Result<_>>()?;
+        let mut listen = BTreeMap::new();
+        for at in 0..count {
+            listen.insert(region(at), free_address(&listen)?);
+        }
         if let Some(delay) = &plan.delay {
             for a in 0..count {
                 for b in (0..count).filter(|b| *b != a) {
@@ -83,7 +80,6 @@ impl Federation {
                 }
             }
         }
-        drop(sockets);
         let fleet = Fleet::new(Hold::new(scratch), false);
         let mut federation = Self { plan, known: count, base, ca_dir, fleet, wan, listen };
         let mut waiting: Vec<usize> = (0..count).collect();
@@ -213,7 +209,7 @@ impl Federation {
     /// A region more, just below the root; answered when it is live.
     pub(crate) fn newcomer(&mut self) -> anyhow::Result<(RegionId, Call)> {
         let at = self.plan.sites.len();
-        let listen = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let listen = free_address(&self.listen)?;
         self.listen.insert(region(at), listen);
         self.plan.sites.push(Site {
             name: format!("newcomer-{at}"),
@@ -247,6 +243,17 @@ impl Federation {
     pub(crate) fn end(mut self) {
         self.fleet.stop(Duration::from_secs(20));
     }
+}
+
+/// An address that nobody uses, below the ports that the system gives to the emulator's own sockets: a region that was
+/// killed finds its own again.
+fn free_address(taken: &BTreeMap<RegionId, SocketAddr>) -> anyhow::Result<SocketAddr> {
+    let begin = u16::try_from(10_000 + std::process::id() % 10_000)?;
+    (begin..begin + 10_000)
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .filter(|address| taken.values().all(|held| held != address))
+        .find(|address| UdpSocket::bind(address).is_ok())
+        .context("no free UDP port")
 }
 
 /// Collects the answers of several regions as they come.
