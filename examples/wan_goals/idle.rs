@@ -21,11 +21,14 @@ pub(crate) fn rows(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     busy_links_are_not_probed(rows)
 }
 
-/// Every region is linked to the four before and the four after it, around a ring.
+/// Every region is linked to four before and four after it, around a ring. In a large one some of these are far, since a
+/// frame passes at most seven links.
 fn plan(count: usize) -> Plan {
+    let steps = if count <= 20 { [1, 2, 3, 4] } else { [1, 4, 11, 23] };
+    let parent = |at: usize| steps.iter().rev().find_map(|step| at.checked_sub(*step));
     let mut edges: Vec<(RegionId, RegionId)> = Vec::new();
     for at in 0..count {
-        for step in 1..=4 {
+        for step in steps {
             edges.push((region(at), region((at + step) % count)));
         }
     }
@@ -33,7 +36,7 @@ fn plan(count: usize) -> Plan {
         sites: (0..count)
             .map(|at| Site {
                 name: format!("region-{}", at + 1),
-                parent: (at > 0).then(|| region(at.saturating_sub(4))),
+                parent: parent(at).map(region),
                 coordinates: None,
             })
             .collect(),
