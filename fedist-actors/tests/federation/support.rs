@@ -16,16 +16,16 @@ pub(crate) fn id(number: u16) -> RegionId {
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test takes too long")
+        tokio::time::timeout(Duration::from_secs(180), test).await.expect("the test takes too long")
     })
 }
 
-/// Waits until `condition` holds, at most 20 s.
+/// Waits until `condition` holds, at most 60 s.
 pub(crate) async fn eventually<F: Future<Output = bool>>(
     what: &str,
     mut condition: impl FnMut() -> F,
 ) {
-    for _ in 0..2_000 {
+    for _ in 0..6_000 {
         if condition().await {
             return;
         }
