@@ -113,6 +113,8 @@ impl Session {
     pub fn handle_peer_boot(&mut self, boot: u32) {
         if self.epochs.peer_boot().is_some_and(|held| held < boot) {
             self.end(EndReason::PeerRestarted);
+            // Whoever watches is to hear of the new life, whether or not anybody has something to say to it.
+            self.probe_now = self.watched;
         }
     }
 
