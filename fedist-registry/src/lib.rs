@@ -15,7 +15,7 @@
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`], and what others
 //!    may ask for: [`Allowance`]), [`ShortestPaths`], [`RouteTable`], [`RouteExplanation`]; large federations:
 //!    [`AreaMap`], [`Areas`];
-//! 5. which region something belongs to: [`Delineator`].
+//! 5. which region something belongs to: [`Delineator`], [`PlaceKey`], [`FederationView`], and the rules in the box, [`Rule`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -83,7 +83,11 @@ pub use area_map::{AreaConfig, AreaMap};
 pub use clock_offset::{ClockInterval, ClockSample, LinkClock};
 pub use coordinates::Coordinates;
 pub use delineation::{
-    ById, ConsistentHash, Delineator, FederationView, Fixed, Homed, NoHome, RoundRobin,
+    Affinity, BoxedRule, BuildRuleError, ByCapacity, ById, ByPrivilege, Caching, ConsistentHash,
+    DataAt, Delineator, Fallback, FederationView, FirstOf, Fixed, HierarchyWalk, HomeCache,
+    HomeStamp, Homed, MeasuredRegion, Near, Nearest, NoHome, Performance, PlaceKey, Random,
+    RangeEntry, RangeTable, RangeTableError, RegionFacts, RegionTable, RegionTableError,
+    RoundRobin, Rule, Weight,
 };
 pub use flood::{
     Delivery, Digest, Flood, FloodMessage, FloodStats, Heard, MAX_LEAP, MAX_SEQ, Span, is_urgent,

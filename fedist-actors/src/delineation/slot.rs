@@ -1,0 +1,98 @@
+//! A rule of any key type behind encoded keys, and how it is made.
+
+use std::{any::Any, sync::Arc};
+
+use fedist_registry::{
+    BoxedRule, BuildRuleError, Caching, Delineator, FederationView, NoHome, PlaceKey, RegionId,
+    Rule,
+};
+
+use crate::message::decode;
+
+/// A rule that takes encoded keys.
+pub(super) trait EncodedRule: Send {
+    fn home(&self, key: &[u8], view: &FederationView<'_>) -> Result<RegionId, NoHome>;
+    fn caching(&self) -> Caching;
+}
+
+/// Makes a rule, at first and again whenever it has failed.
+pub(crate) type RuleFactory = Arc<dyn Fn() -> Box<dyn Any + Send> + Send + Sync>;
+
+/// An application's own rule.
+struct Own<D>(D);
+
+impl<D: Delineator> EncodedRule for Own<D> {
+    fn home(&self, key: &[u8], view: &FederationView<'_>) -> Result<RegionId, NoHome> {
+        // A `PlaceKey` is made of whatever there is; other keys must be what the rule takes.
+        let place: Box<dyn Any> = Box::new(PlaceKey::from_encoded(key));
+        match place.downcast::<D::Key>() {
+            Ok(key) => self.0.home(&key, view),
+            Err(_) => {
+                let wrong = |error: crate::DecodeError| NoHome::WrongKey { reason: error.to_string() };
+                self.0.home(&decode::<D::Key>(key).map_err(wrong)?, view)
+            }
+        }
+    }
+
+    fn caching(&self) -> Caching {
+        self.0.caching()
+    }
+}
+
+/// A rule in the box.
+struct InBox(BoxedRule);
+
+impl EncodedRule for InBox {
+    fn home(&self, key: &[u8], view: &FederationView<'_>) -> Result<RegionId, NoHome> {
+        self.0.home(&PlaceKey::from_encoded(key), view)
+    }
+
+    fn caching(&self) -> Caching {
+        self.0.caching()
+    }
+}
+
+/// What the factories give, out of the `Any` that the node's builder can name.
+pub(super) type AnyRule = Box<dyn EncodedRule>;
+
+/// The factory of an application's rule.
+pub(crate) fn own_factory<D: Delineator>(
+    make: impl Fn() -> D + Send + Sync + 'static,
+) -> RuleFactory {
+    Arc::new(move || Box::new(Box::new(Own(make())) as AnyRule))
+}
+
+/// The factory of a rule in the box. It is built once here, so that it can be refused.
+pub(super) fn factory_of(rule: &Rule, seed: u64) -> Result<RuleFactory, BuildRuleError> {
+    rule.build(seed)?;
+    let rule = rule.clone();
+    Ok(Arc::new(move || {
+        // What was built once is built again.
+        let built = rule.build(seed).map(InBox);
+        match built {
+            Ok(rule) => Box::new(Box::new(rule) as AnyRule) as Box<dyn Any + Send>,
+            Err(error) => Box::new(Box::new(Broken(error.to_string())) as AnyRule),
+        }
+    }))
+}
+
+/// The rule behind a factory's product.
+pub(super) fn made(product: Box<dyn Any + Send>) -> AnyRule {
+    match product.downcast::<AnyRule>() {
+        Ok(rule) => *rule,
+        Err(_) => Box::new(Broken("a factory gave no rule".to_owned())),
+    }
+}
+
+/// Stands for a rule that could not be made.
+struct Broken(String);
+
+impl EncodedRule for Broken {
+    fn home(&self, _: &[u8], _: &FederationView<'_>) -> Result<RegionId, NoHome> {
+        Err(NoHome::refused(self.0.clone()))
+    }
+
+    fn caching(&self) -> Caching {
+        Caching::Never
+    }
+}
