@@ -1,4 +1,4 @@
-//! Counts the words of files with tasks in three regions, placed by a delineation rule.
+//! Counts the words of files with tasks in three regions, placed by a delineation rule and gathered again.
 //!
 //! Run it with `cargo run --release --example word_count -- README.md docs/architecture.md`.
 
@@ -6,13 +6,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fedist::{
     prelude::*,
-    registry::{ConsistentHash, Delineator, FederationView},
+    registry::{PlaceKey, Rule},
 };
 
 type Counts = BTreeMap<String, u64>;
 
 #[fedist::task(name = "example.words", version = 1)]
-async fn count_words(_cx: TaskCx, text: String) -> Counts {
+async fn count_words(_cx: TaskCx, (_, text): (usize, String)) -> Counts {
     let mut counts = Counts::new();
     for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
         *counts.entry(word.to_lowercase()).or_default() += 1;
@@ -45,28 +45,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
-    let mut total = Counts::new();
+    let mut texts = Vec::new();
     for file in files {
         let text = String::from_utf8_lossy(&std::fs::read(&file)?).into_owned();
-        // The application says what belongs where: here the file's name decides.
-        let view = root.view();
-        let home = ConsistentHash::default().home(
-            &file,
-            &FederationView { here: root_id, registry: &view.registry, routes: Some(&view.routes) },
-        )?;
-        let spare = view.registry.live_regions().map(|record| record.id).filter(|id| *id != home);
-        let regions: Vec<RegionId> = std::iter::once(home).chain(spare).collect();
-        let done =
-            root.tasks().supervised(count_words, text, regions, Duration::from_secs(30)).await?;
-        println!(
-            "{file}: {} words, counted in region {}",
-            done.value.values().sum::<u64>(),
-            done.region
-        );
-        for (word, n) in done.value {
-            *total.entry(word).or_default() += n;
-        }
+        texts.push((PlaceKey::named(&file).work(text.len() as u64), text));
     }
+    // The application says what belongs where: here the file's name decides.
+    let keys: Vec<PlaceKey> = texts.iter().map(|(key, _)| key.clone()).collect();
+    let counted = root
+        .scatter(texts.into_iter().map(|(_, text)| text).enumerate())
+        .keyed(move |(at, _): &(usize, String)| keys[*at].clone())
+        .by(Rule::ConsistentHash { weights: Vec::new(), by_capacity: false })
+        .task(count_words)
+        .gather(|total: &mut Counts, part| {
+            for (word, n) in part {
+                *total.entry(word).or_default() += n;
+            }
+        })
+        .await?;
+    for (region, share) in &counted.regions {
+        println!("region {region} counted {} files, {} bytes", share.pieces, share.work);
+    }
+    let total = counted.value;
     let mut top: Vec<(String, u64)> = total.into_iter().collect();
     top.sort_by_key(|(word, n)| (std::cmp::Reverse(*n), word.clone()));
     for (word, n) in top.iter().take(10) {

@@ -1,7 +1,7 @@
 //! Starting a node.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,8 +10,8 @@ use std::{
 
 use actix::Actor;
 use fedist_registry::{
-    AreaConfig, Coordinates, MeshConfig, Micros, RegionId, RegionName, RegionRecord, Status,
-    StoreError, Topology, quorum::QuorumConfig,
+    AreaConfig, Coordinates, Delineator, MeshConfig, Micros, RegionId, RegionName, RegionRecord,
+    Status, StoreError, Topology, quorum::QuorumConfig,
 };
 use fedist_transport::{
     identity::IdentityError,
@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Context, Export, Node,
+    delineation::{DelineationBook, RuleFactory, own_factory},
     hub::{HubConfig, Launch},
     task::{Offers, Task},
 };
@@ -64,6 +65,9 @@ pub struct NodeBuilder {
     election_timeout: Duration,
     grant_lifetime: Duration,
     offers: Offers,
+    rules: BTreeMap<String, RuleFactory>,
+    delineated_by: Vec<RegionId>,
+    rule: Option<(String, RuleFactory)>,
 }
 
 /// Why a node did not start. Nothing runs then; what is named must be put right first, unless
@@ -138,6 +142,9 @@ impl Node {
             election_timeout: Duration::from_secs(2),
             grant_lifetime: Duration::from_secs(24 * 60 * 60),
             offers: Offers::default(),
+            rules: BTreeMap::new(),
+            delineated_by: Vec::new(),
+            rule: None,
         }
     }
 }
@@ -409,6 +416,34 @@ impl NodeBuilder {
         self
     }
 
+    /// Goes by this rule from the start; see [`Node::delineate_with`].
+    pub fn delineate_with<D: Delineator>(
+        mut self,
+        make: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Self {
+        self.rule = Some(("its first rule".to_owned(), own_factory(make)));
+        self
+    }
+
+    /// Lists a rule of the application under a name, so that it can be chosen while the node runs, by
+    /// [`Node::delineate_by`] and by message, as [`Rule::Named`](fedist_registry::Rule::Named). `make` is called whenever it is to be
+    /// made anew.
+    pub fn rule<D: Delineator>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Self {
+        self.rules.insert(name.into(), own_factory(make));
+        self
+    }
+
+    /// Regions that may replace this node's rule, and tell it about regions, by message ([`DelineatorAt`](crate::DelineatorAt)). By
+    /// default only its own region may.
+    pub fn delineated_by(mut self, regions: impl IntoIterator<Item = RegionId>) -> Self {
+        self.delineated_by.extend(regions);
+        self
+    }
+
     /// Starts the node on its own threads and waits until it is live. Runs in any executor.
     ///
     /// A region that was live before starts at once from its own copy of the registry, even if
@@ -540,6 +575,7 @@ impl NodeBuilder {
             mailbox_capacity: self.mailbox_capacity,
             max_message: self.max_message,
             offers: Arc::new(self.offers),
+            delineation: DelineationBook::new(self.rules, self.delineated_by, self.rule),
             done,
         };
         Ok((launch, started))

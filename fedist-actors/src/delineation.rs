@@ -12,9 +12,9 @@
 mod at;
 mod book;
 mod handling;
+mod hold;
 mod home;
 mod home_ask;
-mod hold;
 mod install;
 mod seed;
 mod service;
@@ -28,6 +28,8 @@ pub use install::{DelineationStatus, ReplaceRuleError};
 pub use seed::{RegionSource, SeedError};
 
 pub(crate) use book::{DelineationBook, RuleFactory};
+pub(crate) use install::factory_for;
 pub(crate) use service::{
     AskHome, AskHomeOf, AskReports, DelineatorService, ReplaceRule, TellRegions,
 };
+pub(crate) use slot::{EncodedRule, own_factory};

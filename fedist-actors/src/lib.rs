@@ -42,9 +42,11 @@ mod supervision;
 mod ties;
 mod undelivered;
 
+mod delineation;
 mod echo;
 mod groups;
 mod names;
+mod scatter;
 mod task;
 mod timers;
 mod trace;
@@ -56,6 +58,10 @@ pub use async_handler::AsyncHandler;
 pub use builder::{NodeBuilder, StartError};
 pub use context::Context;
 pub use dead_letter::{DeadLetter, DropReason};
+pub use delineation::{
+    DelineationStatus, DelineatorAt, HomeAsk, HomeAskError, HomeError, HomeHold, RegionReport,
+    RegionSource, ReplaceRuleError, SeedError, Where, home_of,
+};
 pub use echo::{Echo, EchoRequest, PingTarget, Pong};
 pub use exit::{Down, Exit, ExitReason, MonitorRef};
 pub use export::{Export, ExportError, Exportable};
@@ -77,6 +83,10 @@ pub use names::{
 pub use node::{Node, View};
 pub use origin::Origin;
 pub use region_event::{RegionChange, RegionEvent};
+pub use scatter::{
+    FailedPiece, Gathered, Progress, RegionShare, Scatter, ScatterError, ScatterStream,
+    ScatterTask, Scattered,
+};
 pub use send_error::{AskError, SendError};
 pub use spawn::{GetOrSpawnError, SpawnError};
 pub use status::{LinkStatus, NodeStatus, RegionStatus, RouteStatus, SessionStatus};

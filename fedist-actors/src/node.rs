@@ -15,7 +15,7 @@ use actix_rt::ArbiterHandle;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use fedist_registry::{
-    ClockEstimate, IdAllocator, Micros, RegionId, RegionPid, Registry, RouteTable,
+    ClockEstimate, FederationView, IdAllocator, Micros, RegionId, RegionPid, Registry, RouteTable,
 };
 use fedist_transport::link::NodeClock;
 use fedist_transport::wire::{RecordHeader, RecordKind, type_hash};
@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     DeadLetter, RegionAddr,
     dead_letter::{DeadLetters, DropReason},
+    delineation::DelineationBook,
     exit::MonitorRef,
     groups::GroupBook,
     hub::Core,
@@ -78,6 +79,7 @@ pub(crate) struct NodeInner {
     pub(crate) supervisors: Supervisors,
     pub(crate) tasks: TaskBook,
     pub(crate) groups: GroupBook,
+    pub(crate) delineation: DelineationBook,
     /// Stable names of the message types that this node exports, by hash.
     pub(crate) types: DashMap<u32, &'static str>,
     /// Those that it has sent to other regions, for dead letters.
@@ -102,6 +104,15 @@ pub struct View {
     pub registry: Registry,
     /// The paths from here.
     pub routes: RouteTable,
+    /// Grows with every change of either.
+    pub(crate) epoch: u64,
+}
+
+impl View {
+    /// The same for a delineation rule, seen from `here`.
+    pub fn federation(&self) -> FederationView<'_> {
+        FederationView::new(self.routes.origin(), &self.registry).with_routes(&self.routes)
+    }
 }
 
 /// The node's own time: microseconds since it started.
@@ -163,6 +174,11 @@ impl Node {
     /// The registry copy and the routes as this node knows them now.
     pub fn view(&self) -> Arc<View> {
         self.0.view.load_full()
+    }
+
+    /// Whether the node is stopped, or about to be.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::Acquire)
     }
 
     /// Number of living actors, services and tasks.

@@ -33,7 +33,7 @@ use std::time::Duration;
 use fedist_registry::RegionId;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::AskError;
+use crate::{AskError, HomeError};
 
 pub use call::Call;
 pub use catalog::{Catalog, Listed};
@@ -47,6 +47,7 @@ pub use start::{Supervised, Tasks, TasksAt};
 pub use stream::{OnTimeout, TaskStream, TaskStreamBuilder};
 
 pub(crate) use book::TaskBook;
+pub(crate) use call::run_within;
 pub(crate) use catalog::Offers;
 pub(crate) use service::{
     AskCatalog, AskStanding, CancelTask, SpawnActor, StartTask, TaskDone, TaskPrint, TaskService,
@@ -117,6 +118,9 @@ pub enum TaskError {
     /// The result was taken from the handle before.
     #[error("the task's result was taken already")]
     Settled,
+    /// Nobody could say where it belongs; nothing ran.
+    #[error(transparent)]
+    NoHome(#[from] HomeError),
     /// No region was given to run it in.
     #[error("no region to run the task in; name at least one")]
     NoRegion,

@@ -10,13 +10,13 @@ use fedist_registry::{
 use crate::message::decode;
 
 /// A rule that takes encoded keys.
-pub(super) trait EncodedRule: Send {
+pub(crate) trait EncodedRule: Send {
     fn home(&self, key: &[u8], view: &FederationView<'_>) -> Result<RegionId, NoHome>;
     fn caching(&self) -> Caching;
 }
 
 /// Makes a rule, at first and again whenever it has failed.
-pub(crate) type RuleFactory = Arc<dyn Fn() -> Box<dyn Any + Send> + Send + Sync>;
+pub(crate) type RuleFactory = Arc<dyn Fn() -> Box<dyn EncodedRule> + Send + Sync>;
 
 /// An application's own rule.
 struct Own<D>(D);
@@ -28,7 +28,8 @@ impl<D: Delineator> EncodedRule for Own<D> {
         match place.downcast::<D::Key>() {
             Ok(key) => self.0.home(&key, view),
             Err(_) => {
-                let wrong = |error: crate::DecodeError| NoHome::WrongKey { reason: error.to_string() };
+                let wrong =
+                    |error: crate::DecodeError| NoHome::WrongKey { reason: error.to_string() };
                 self.0.home(&decode::<D::Key>(key).map_err(wrong)?, view)
             }
         }
@@ -52,36 +53,22 @@ impl EncodedRule for InBox {
     }
 }
 
-/// What the factories give, out of the `Any` that the node's builder can name.
-pub(super) type AnyRule = Box<dyn EncodedRule>;
-
 /// The factory of an application's rule.
 pub(crate) fn own_factory<D: Delineator>(
     make: impl Fn() -> D + Send + Sync + 'static,
 ) -> RuleFactory {
-    Arc::new(move || Box::new(Box::new(Own(make())) as AnyRule))
+    Arc::new(move || Box::new(Own(make())))
 }
 
-/// The factory of a rule in the box. It is built once here, so that it can be refused.
+/// The factory of a rule in the box. It is built once at once, so that it can be refused.
 pub(super) fn factory_of(rule: &Rule, seed: u64) -> Result<RuleFactory, BuildRuleError> {
     rule.build(seed)?;
     let rule = rule.clone();
-    Ok(Arc::new(move || {
-        // What was built once is built again.
-        let built = rule.build(seed).map(InBox);
-        match built {
-            Ok(rule) => Box::new(Box::new(rule) as AnyRule) as Box<dyn Any + Send>,
-            Err(error) => Box::new(Box::new(Broken(error.to_string())) as AnyRule),
-        }
+    Ok(Arc::new(move || match rule.build(seed) {
+        Ok(built) => Box::new(InBox(built)),
+        // Not reached: what was built once is built again.
+        Err(error) => Box::new(Broken(error.to_string())),
     }))
-}
-
-/// The rule behind a factory's product.
-pub(super) fn made(product: Box<dyn Any + Send>) -> AnyRule {
-    match product.downcast::<AnyRule>() {
-        Ok(rule) => *rule,
-        Err(_) => Box::new(Broken("a factory gave no rule".to_owned())),
-    }
 }
 
 /// Stands for a rule that could not be made.

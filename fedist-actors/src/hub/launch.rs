@@ -34,6 +34,7 @@ use super::{
 use crate::{
     Node, StartError,
     dead_letter::DeadLetters,
+    delineation::DelineationBook,
     groups::GroupBook,
     names::Names,
     node::{Clock, NodeInner, View},
@@ -62,6 +63,7 @@ pub(crate) struct Launch {
     pub(crate) mailbox_capacity: usize,
     pub(crate) max_message: usize,
     pub(crate) offers: Arc<Offers>,
+    pub(crate) delineation: DelineationBook,
     pub(crate) alias_ttl: Duration,
     pub(crate) done: oneshot::Sender<Result<Node, StartError>>,
 }
@@ -195,6 +197,7 @@ impl Launch {
             view: ArcSwap::from_pointee(View {
                 registry: registry.clone(),
                 routes: RouteTable::empty(me),
+                epoch: 0,
             }),
             any_split: AtomicBool::new(registry.forwardings().next().is_some()),
             adopting: std::sync::Mutex::default(),
@@ -212,6 +215,7 @@ impl Launch {
             supervisors: Supervisors::default(),
             tasks: TaskBook::new(self.offers),
             groups: GroupBook::new(me, boot, self.max_message),
+            delineation: self.delineation,
             types: dashmap::DashMap::new(),
             sent_types: dashmap::DashMap::new(),
             last_type: AtomicU32::new(0),
@@ -275,6 +279,7 @@ impl Launch {
                 overflow: HashMap::default(),
                 answers,
                 last_inlet: None,
+                view_epoch: 0,
                 counters: BTreeMap::new(),
                 random: fastrand::Rng::new(),
                 next_timer: Micros::ZERO,

@@ -127,6 +127,8 @@ pub(crate) struct Core {
     answers: mpsc::UnboundedSender<LocalFuture<()>>,
     /// Where the last record went: its type, its actor, and the way in.
     last_inlet: Option<(u32, Arc<Process>, Arc<dyn Inlet>)>,
+    /// Of the view that was shown last.
+    view_epoch: u64,
     counters: BTreeMap<&'static str, u64>,
     random: fastrand::Rng,
     next_timer: Micros,
@@ -257,10 +259,12 @@ impl Core {
 
     /// Shows registry and routes to the senders: the snapshot and the gates.
     fn publish_view(&mut self) {
-        self.node
-            .inner()
-            .view
-            .store(Arc::new(View { registry: self.registry.clone(), routes: self.routes.clone() }));
+        self.view_epoch += 1;
+        self.node.inner().view.store(Arc::new(View {
+            registry: self.registry.clone(),
+            routes: self.routes.clone(),
+            epoch: self.view_epoch,
+        }));
         let index = self.registry.version().index;
         let any_split = self.registry.forwardings().next().is_some();
         self.node.inner().any_split.store(any_split, std::sync::atomic::Ordering::Relaxed);

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     ChildSpec, ExitReason, ExportError, Node, SpawnError, StartError, Supervisor,
+    delineation::{AskHome, AskHomeOf, AskReports, DelineatorService, ReplaceRule, TellRegions},
     echo::{EchoRequest, EchoService},
     groups::{GroupCopy, GroupService, GroupStream, GroupUpdate, Hello as GroupHello},
     names::{AskAliasLease, NameService, ReleaseAlias, Whereis, WhoHolds},
@@ -58,7 +59,7 @@ pub(super) fn list(hub: Hub) {
     let registrar_core = Rc::clone(&hub.core);
     let groups_core = Rc::clone(&hub.core);
     let lives = Cell::new(0_u32);
-    let services: [(LocalId, StartService); 6] = [
+    let services: [(LocalId, StartService); 7] = [
         (
             service::REGISTRAR,
             Rc::new(move |node| {
@@ -76,6 +77,17 @@ pub(super) fn list(hub: Hub) {
                     node.spawn_here_at(service::NAMES, move |_| NameService { node: own })?;
                 let export = node.export(&addr).handles::<Whereis>().handles::<WhoHolds>();
                 Ok(export.handles::<AskAliasLease>().handles::<ReleaseAlias>().publish()?)
+            }),
+        ),
+        (
+            service::DELINEATOR,
+            Rc::new(|node| {
+                let own = node.clone();
+                let make = move |_: &mut _| DelineatorService::new(own);
+                let addr = node.spawn_here_at(service::DELINEATOR, make)?;
+                let export = node.export(&addr).handles::<AskHome>().handles::<AskHomeOf>();
+                let export = export.handles::<ReplaceRule>().handles::<TellRegions>();
+                Ok(export.handles::<AskReports>().publish()?)
             }),
         ),
         (
@@ -150,6 +162,7 @@ fn system_tree() -> Supervisor {
         .child(supervisor_child(RELAYS, relays))
         .child(service("registrar", service::REGISTRAR))
         .child(service("names", service::NAMES))
+        .child(service("delineator", service::DELINEATOR))
         .child(service("tasks", service::TASKS))
         .child(service("groups", service::GROUPS))
         .child(service("echo", service::ECHO))

@@ -9,7 +9,9 @@ use super::{
     rules::{ChildKind, ChildRules, Restart, Shutdown},
     spec::{ChildSpec, NotStarted, Start},
 };
-use crate::{FactoryName, Node, RequestId, Settled, SpawnAtError, StartRefused, View};
+use crate::{
+    FactoryName, HomeError, Node, RequestId, Settled, SpawnAtError, StartRefused, View, Where,
+};
 
 /// Where a child is put, each time it is started.
 #[derive(Clone)]
@@ -21,9 +23,10 @@ pub enum Place {
     Near(RegionPid),
     /// In the first of these that can be reached.
     AnyOf(Vec<RegionId>),
-    /// In the region that a function names, with the registry and the routes before it; a delineator,
-    /// for one. `None`: nowhere at present.
+    /// In the region that a function names, with the registry and the routes before it. `None`: nowhere at present.
     By(Choose),
+    /// Where the supervisor's node is told at that moment: the home of a key, by the delineator. Made by [`Place::home_of`].
+    Home(Where),
 }
 
 /// Chooses a region for a child.
@@ -36,19 +39,34 @@ impl std::fmt::Debug for Place {
             Place::Near(pid) => f.debug_tuple("Near").field(pid).finish(),
             Place::AnyOf(regions) => f.debug_tuple("AnyOf").field(regions).finish(),
             Place::By(_) => f.write_str("By(..)"),
+            Place::Home(place) => f.debug_tuple("Home").field(place).finish(),
         }
     }
 }
 
 impl Place {
+    /// At the home of `key`, by the rule of the supervisor's node. While the key has no home the start is tried again, as when a
+    /// place cannot be reached. A child stays where it was started until it ends, whatever the rule says meanwhile.
+    pub fn home_of<K: Serialize + ?Sized>(key: &K) -> Self {
+        Place::Home(crate::home_of(key))
+    }
+
     /// The regions to try, in order; those without a route are left out.
-    fn candidates(&self, node: &Node, failover: bool) -> Vec<RegionId> {
+    async fn candidates(&self, node: &Node, failover: bool) -> Result<Vec<RegionId>, HomeError> {
+        let home = match self {
+            Place::Home(place) => Some(place.resolve(node).await),
+            _ => None,
+        };
         let view = node.view();
         let mut regions = match self {
             Place::At(region) => vec![*region],
             Place::Near(pid) => vec![pid.region()],
             Place::AnyOf(regions) => regions.clone(),
             Place::By(choose) => choose(&view).into_iter().collect(),
+            Place::Home(_) => match home {
+                Some(Err(error)) if !failover => return Err(error),
+                home => home.into_iter().flatten().collect(),
+            },
         };
         if failover {
             let mut others: Vec<_> = view
@@ -65,7 +83,7 @@ impl Place {
             let reachable = *region == node.region() || view.routes.get(*region).is_some();
             reachable && tried.insert(*region)
         });
-        regions
+        Ok(regions)
     }
 }
 
@@ -160,7 +178,10 @@ impl<I: Serialize + Send + Sync + 'static> From<RemoteChild<I>> for ChildSpec {
             let outcome = async move {
                 let mut last = "no region of its place can be reached".to_owned();
                 let mut refused = 0;
-                let regions = place.candidates(&node, failover);
+                let regions = match place.candidates(&node, failover).await {
+                    Ok(regions) => regions,
+                    Err(error) => return Err(NotStarted::NoPlace(error.to_string())),
+                };
                 for region in &regions {
                     let made = node.spawn_link_at(*region, factory.clone(), &*arguments).await;
                     match made {
@@ -193,6 +214,7 @@ fn is_its_fault(error: &SpawnAtError) -> bool {
     match error {
         SpawnAtError::Refused(StartRefused::NoPid(_) | StartRefused::Busy { .. })
         | SpawnAtError::Ask(_)
+        | SpawnAtError::NoHome(_)
         | SpawnAtError::Indeterminate { .. } => false,
         SpawnAtError::Refused(_) | SpawnAtError::Encode(_) | SpawnAtError::NoCaller => true,
     }

@@ -10,13 +10,13 @@ use fedist_registry::RegionId;
 use futures_util::future::join_all;
 
 use super::{Task, TaskError, start::Tie};
-use crate::{DEFAULT_DEADLINE, Node};
+use crate::{DEFAULT_DEADLINE, Node, Where};
 
 /// A call that is about to be made; `.await` it. Made by [`Node::call`].
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call<T: Task> {
     node: Node,
-    region: RegionId,
+    place: Where,
     task: T,
     input: T::Input,
     deadline: Duration,
@@ -35,12 +35,12 @@ impl<T: Task> IntoFuture for Call<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(run_within(&self.node, self.region, self.task, &self.input, self.deadline))
+        Box::pin(run_within(&self.node, self.place, self.task, &self.input, self.deadline))
     }
 }
 
 impl Node {
-    /// Runs a task in `region` and gives its result: a remote function call, as `erpc:call` of
+    /// Runs a task in a region, or at the home of a key ([`home_of`](crate::home_of)), and gives its result: a remote function call, as `erpc:call` of
     /// Erlang. The task is linked to nobody; it is cancelled when the future is dropped, at the
     /// deadline, and when the regions lose each other.
     ///
@@ -50,8 +50,8 @@ impl Node {
     ///
     /// # Errors
     /// The future gives [`TaskError`].
-    pub fn call<T: Task>(&self, region: RegionId, task: T, input: T::Input) -> Call<T> {
-        Call { node: self.clone(), region, task, input, deadline: DEFAULT_DEADLINE }
+    pub fn call<T: Task>(&self, place: impl Into<Where>, task: T, input: T::Input) -> Call<T> {
+        Call { node: self.clone(), place: place.into(), task, input, deadline: DEFAULT_DEADLINE }
     }
 
     /// Runs a task in every one of `regions` at a time; gives each one's result, in the order of
@@ -69,7 +69,7 @@ impl Node {
         let calls: Vec<_> = regions
             .into_iter()
             .map(|region| {
-                let call = run_within(self, region, task, input, timeout);
+                let call = run_within(self, region.into(), task, input, timeout);
                 async move { (region, call.await) }
             })
             .collect();
@@ -78,14 +78,14 @@ impl Node {
 }
 
 /// From the start of a task to its result, within `timeout` in all.
-pub(super) fn run_within<T: Task>(
+pub(crate) fn run_within<T: Task>(
     node: &Node,
-    region: RegionId,
+    place: Where,
     task: T,
     input: &T::Input,
     timeout: Duration,
 ) -> impl Future<Output = Result<T::Output, TaskError>> + Send + use<T> {
-    let start = node.tasks().at(region).deadline(timeout).begin(task, input, Tie::Handle);
+    let start = node.tasks().at(place).deadline(timeout).begin(task, input, Tie::Handle);
     let node = node.clone();
     async move {
         let begun = node.inner().clock.now();

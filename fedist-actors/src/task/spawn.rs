@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use actix::{Actor, Handler};
+use bytes::Bytes;
 use fedist_registry::{RegionId, RegionPid, service};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -15,7 +16,8 @@ use super::{
     service::{AskCatalog, SpawnActor},
 };
 use crate::{
-    AskError, Context, DEFAULT_DEADLINE, Down, Export, ExportError, Monitor, Node, PidSend,
+    AskError, Context, DEFAULT_DEADLINE, Down, Export, ExportError, HomeError, Monitor, Node,
+    PidSend, Where,
     exit::{DownSink, MonitorRef, panic_text},
     message::encode,
     origin::Origin,
@@ -74,6 +76,9 @@ pub enum SpawnAtError {
     /// The arguments could not be encoded; nothing was asked.
     #[error("factory arguments: {0}")]
     Encode(String),
+    /// Nobody could say where it belongs; nothing was made.
+    #[error(transparent)]
+    NoHome(#[from] HomeError),
     /// A link needs two: this was not called by an actor of the node.
     #[error("no caller to link to; call it from within an actor, or use `spawn_at`")]
     NoCaller,
@@ -170,7 +175,7 @@ impl Order {
 }
 
 impl Node {
-    /// Makes an actor in `region` with a factory that is listed there
+    /// Makes an actor in a region, or at the home of a key ([`home_of`](crate::home_of)), with a factory that is listed there
     /// ([`NodeBuilder::factory`](crate::NodeBuilder::factory)), and gives its pid. It is exported as
     /// the factory says, and tied to nobody: it lives on when this region is gone. Actors of this
     /// region may link to it and send it exit signals.
@@ -188,11 +193,11 @@ impl Node {
     /// Dropped before it resolves, the actor may live.
     pub fn spawn_at<I: Serialize + ?Sized>(
         &self,
-        region: RegionId,
+        place: impl Into<Where>,
         factory: impl Into<FactoryName>,
         arguments: &I,
     ) -> SpawnAt<RegionPid> {
-        self.order(region, factory.into(), arguments, None, None)
+        self.order(place.into(), factory.into(), arguments, None)
     }
 
     /// As [`spawn_at`](Self::spawn_at), with the new actor linked to the calling one before its first
@@ -209,12 +214,12 @@ impl Node {
     /// Dropped before it resolves, the actor may live for a moment; then it gets an exit signal.
     pub fn spawn_link_at<I: Serialize + ?Sized>(
         &self,
-        region: RegionId,
+        place: impl Into<Where>,
         factory: impl Into<FactoryName>,
         arguments: &I,
     ) -> SpawnAt<RegionPid> {
         match current().filter(|caller| caller.pid.region() == self.region()) {
-            Some(caller) => self.order(region, factory.into(), arguments, Some(caller.pid), None),
+            Some(caller) => self.order(place.into(), factory.into(), arguments, Some(caller.pid)),
             None => Box::pin(std::future::ready(Err(SpawnAtError::NoCaller))),
         }
     }
@@ -230,7 +235,7 @@ impl Node {
     /// Dropped before it resolves, the actor may live, and is not watched.
     pub fn spawn_monitor_at<I: Serialize + ?Sized>(
         &self,
-        region: RegionId,
+        place: impl Into<Where>,
         factory: impl Into<FactoryName>,
         arguments: &I,
     ) -> SpawnAt<(RegionPid, Monitor)> {
@@ -238,40 +243,73 @@ impl Node {
         let sink = move |event| {
             let _ = fire.send(event);
         };
-        let early = EarlyMonitor::set(self, region, None, Box::new(sink));
-        let made = self.order(region, factory.into(), arguments, None, Some(early.monitor));
+        let made =
+            self.order_watched(place.into(), factory.into(), arguments, None, Box::new(sink));
         let node = self.clone();
         Box::pin(async move {
-            let pid = made.await?;
-            Ok((pid, Monitor::new(&node, pid, early.name(pid), down)))
+            let (pid, monitor) = made.await?;
+            Ok((pid, Monitor::new(&node, pid, monitor, down)))
         })
     }
 
+    /// Has an actor made, tied to nobody or linked.
     fn order<I: Serialize + ?Sized>(
         &self,
-        region: RegionId,
+        place: Where,
         factory: FactoryName,
         arguments: &I,
         link: Option<RegionPid>,
-        monitor: Option<MonitorRef>,
     ) -> SpawnAt<RegionPid> {
         let arguments = encode("fedist.task.arguments", arguments);
         let node = self.clone();
         Box::pin(async move {
             let arguments = arguments.map_err(|error| SpawnAtError::Encode(error.to_string()))?;
-            let request = Request::open(&node, region, link);
-            let reference = request.id.reference;
-            let message = SpawnActor {
-                factory: factory.name,
-                version: factory.version,
-                arguments,
-                reference,
-                settled_below: request.settled_below,
-                order: Order { source: node.region(), reference, link, monitor },
-                origin: Origin::here(),
-            };
-            Ok(request.ask(message, DEFAULT_DEADLINE).await?)
+            let region = place.resolve(&node).await?;
+            node.order_in(region, factory, arguments, link, None).await
         })
+    }
+
+    /// Has an actor made that is watched before its first message.
+    fn order_watched<I: Serialize + ?Sized>(
+        &self,
+        place: Where,
+        factory: FactoryName,
+        arguments: &I,
+        holder: Option<RegionPid>,
+        sink: DownSink,
+    ) -> SpawnAt<(RegionPid, MonitorRef)> {
+        let arguments = encode("fedist.task.arguments", arguments);
+        let node = self.clone();
+        Box::pin(async move {
+            let arguments = arguments.map_err(|error| SpawnAtError::Encode(error.to_string()))?;
+            let region = place.resolve(&node).await?;
+            let early = EarlyMonitor::set(&node, region, holder, sink);
+            let made = node.order_in(region, factory, arguments, None, Some(early.monitor));
+            let pid = made.await?;
+            Ok((pid, early.name(pid)))
+        })
+    }
+
+    async fn order_in(
+        &self,
+        region: RegionId,
+        factory: FactoryName,
+        arguments: Bytes,
+        link: Option<RegionPid>,
+        monitor: Option<MonitorRef>,
+    ) -> Result<RegionPid, SpawnAtError> {
+        let request = Request::open(self, region, link);
+        let reference = request.id.reference;
+        let message = SpawnActor {
+            factory: factory.name,
+            version: factory.version,
+            arguments,
+            reference,
+            settled_below: request.settled_below,
+            order: Order { source: self.region(), reference, link, monitor },
+            origin: Origin::here(),
+        };
+        Ok(request.ask(message, DEFAULT_DEADLINE).await?)
     }
 
     /// What `region` lets others start there.
@@ -294,21 +332,15 @@ impl<A: Actor<Context = Self>> Context<A> {
     /// Dropped before it resolves, the actor may live, and is not watched.
     pub fn spawn_monitor_at<I: Serialize + ?Sized>(
         &self,
-        region: RegionId,
+        place: impl Into<Where>,
         factory: impl Into<FactoryName>,
         arguments: &I,
     ) -> SpawnAt<(RegionPid, MonitorRef)>
     where
         A: Handler<Down>,
     {
-        let node = self.node().clone();
-        let holder = self.pid();
-        let early = EarlyMonitor::set(&node, region, Some(holder), self.down_sink());
-        let made = node.order(region, factory.into(), arguments, None, Some(early.monitor));
-        Box::pin(async move {
-            let pid = made.await?;
-            Ok((pid, early.name(pid)))
-        })
+        let (holder, sink) = (self.pid(), self.down_sink());
+        self.node().order_watched(place.into(), factory.into(), arguments, Some(holder), sink)
     }
 }
 

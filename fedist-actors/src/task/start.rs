@@ -12,7 +12,7 @@ use super::{
     request::{Request, RequestError},
     service::{Hold, StartTask},
 };
-use crate::{DEFAULT_DEADLINE, Node, message::encode, origin::Origin, process::current};
+use crate::{DEFAULT_DEADLINE, Node, Where, message::encode, origin::Origin, process::current};
 
 /// Starts tasks. Made by [`Node::tasks`].
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct Tasks {
 #[derive(Clone)]
 pub struct TasksAt {
     node: Node,
-    region: RegionId,
+    place: Where,
     linked: bool,
     print: Option<PrintSink>,
     deadline: Duration,
@@ -46,11 +46,12 @@ impl Tasks {
         Self { node }
     }
 
-    /// Starts tasks in `region`; the own region is as good as any other.
-    pub fn at(&self, region: RegionId) -> TasksAt {
+    /// Starts tasks in a region, the own one as good as any other, or at the home of a key
+    /// ([`home_of`](crate::home_of)), which is asked for with each start.
+    pub fn at(&self, place: impl Into<Where>) -> TasksAt {
         TasksAt {
             node: self.node.clone(),
-            region,
+            place: place.into(),
             linked: true,
             print: None,
             deadline: DEFAULT_DEADLINE,
@@ -145,7 +146,7 @@ impl TasksAt {
     /// when this region can no longer be reached from there; not so with [`nolink`](Self::nolink).
     ///
     /// # Errors
-    /// [`TaskError::Refused`], [`TaskError::Ask`] or [`TaskError::Codec`]: nothing was started.
+    /// [`TaskError::Refused`], [`TaskError::Ask`], [`TaskError::NoHome`] or [`TaskError::Codec`]: nothing was started.
     /// [`TaskError::Indeterminate`]: it may have been started; unless with `nolink`, it is cancelled then.
     ///
     /// # Cancel safety
@@ -169,8 +170,9 @@ impl TasksAt {
         // Who starts it is whoever calls this, on whatever thread the future is polled then.
         let caller = (tie == Tie::Caller).then(current).flatten().map(|caller| caller.pid);
         let input = encode_input::<T>(input);
-        let Self { node, region, print, deadline, .. } = self.clone();
+        let Self { node, place, print, deadline, .. } = self.clone();
         async move {
+            let region = place.resolve(&node).await?;
             let request = Request::open(&node, region, caller);
             let reference = request.id.reference;
             let hold = if tie == Tie::Nothing { Hold::Free } else { Hold::Bound };
@@ -210,8 +212,9 @@ impl TasksAt {
         input: T::Input,
     ) -> impl Future<Output = Result<RegionPid, TaskError>> + Send + use<T> {
         let input = encode_input::<T>(&input);
-        let Self { node, region, print, deadline, .. } = self.clone();
+        let Self { node, place, print, deadline, .. } = self.clone();
         async move {
+            let region = place.resolve(&node).await?;
             let request = Request::open(&node, region, None);
             let reference = request.id.reference;
             let message = start_message::<T>(&request, input?, Hold::Detached, None);

@@ -10,7 +10,7 @@ use fedist_registry::RegionId;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::{Task, TaskError, Tasks, call::run_within};
-use crate::{AskError, DEFAULT_DEADLINE, Node};
+use crate::{AskError, DEFAULT_DEADLINE, Node, Where, home_of};
 
 /// A stream of tasks in the making. Made by [`Tasks::stream`]; [`start`](TaskStreamBuilder::start)
 /// gives the stream.
@@ -20,11 +20,15 @@ pub struct TaskStreamBuilder<T: Task, I> {
     task: T,
     inputs: I,
     regions: Vec<RegionId>,
+    place: Option<ChoosePlace<T>>,
     max_in_flight: usize,
     ordered: bool,
     timeout: Duration,
     on_timeout: OnTimeout,
 }
+
+/// Where an input belongs.
+type ChoosePlace<T> = Box<dyn Fn(&<T as Task>::Input) -> Where + Send>;
 
 /// What a stream does when one of its tasks takes too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +59,7 @@ impl Tasks {
             task,
             inputs: inputs.into_iter(),
             regions: Vec::new(),
+            place: None,
             max_in_flight: 4,
             ordered: true,
             timeout: DEFAULT_DEADLINE,
@@ -71,6 +76,15 @@ where
     /// Where to run: one region after the other, round and round.
     pub fn regions(mut self, regions: impl IntoIterator<Item = RegionId>) -> Self {
         self.regions = regions.into_iter().collect();
+        self
+    }
+
+    /// Runs each at the home of its key, which `key` makes of the input; in place of [`regions`](Self::regions).
+    pub fn homes<K: serde::Serialize>(
+        mut self,
+        key: impl Fn(&T::Input) -> K + Send + 'static,
+    ) -> Self {
+        self.place = Some(Box::new(move |input| home_of(&key(input))));
         self
     }
 
@@ -101,13 +115,16 @@ where
 
     /// The stream. Dropping it cancels what is under way.
     pub fn start(self) -> TaskStream<T::Output> {
-        let Self { node, task, inputs, mut regions, max_in_flight, ordered, timeout, .. } = self;
+        let Self {
+            node, task, inputs, mut regions, place, max_in_flight, ordered, timeout, ..
+        } = self;
         if regions.is_empty() {
             regions.push(node.region());
         }
-        let runs = inputs
-            .zip(regions.into_iter().cycle())
-            .map(move |(input, region)| run_within(&node, region, task, &input, timeout));
+        let runs = inputs.zip(regions.into_iter().cycle()).map(move |(input, region)| {
+            let place = place.as_ref().map_or(region.into(), |place| place(&input));
+            run_within(&node, place, task, &input, timeout)
+        });
         let runs = stream::iter(runs);
         let results: Results<T::Output> = if ordered {
             Box::pin(runs.buffered(max_in_flight))

@@ -211,6 +211,14 @@ impl RegionTable {
         Ok(table)
     }
 
+    /// Whether these entries could stand in a table; one region may be told of twice.
+    ///
+    /// # Errors
+    /// [`RegionTableError`] of the first that could not.
+    pub fn check(facts: &[RegionFacts]) -> Result<(), RegionTableError> {
+        facts.iter().try_for_each(RegionFacts::check)
+    }
+
     /// The table that a TOML text describes.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow, bail};
 use fedist::{
     PingTarget,
     prelude::*,
-    registry::{Delineator, FederationView, RegionId, RoundRobin},
+    registry::{Delineator, RegionId, RoundRobin},
 };
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
@@ -211,14 +211,7 @@ impl Region {
     /// The home of a piece is delineated; the other regions stand by, the cheapest to reach first.
     async fn count(&self, count: Count) -> anyhow::Result<Counted> {
         let view = self.node.view();
-        let home = RoundRobin::default().home(
-            &count.piece,
-            &FederationView {
-                here: self.node.region(),
-                registry: &view.registry,
-                routes: Some(&view.routes),
-            },
-        )?;
+        let home = RoundRobin::default().home(&count.piece.into(), &view.federation())?;
         let mut others: Vec<_> = view.routes.iter().map(|(to, route)| (route.cost, to)).collect();
         others.sort_unstable();
         let others = others.into_iter().map(|(_, to)| to);
