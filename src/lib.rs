@@ -11,6 +11,7 @@
 //! - [`Context::monitor`], [`Context::link`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`], [`Tree`]: failure.
 //! - [`Node::register`], [`Node::whereis`], [`Via`], [`Alias`]: names; [`Undelivered`]: what did not arrive; [`TimerRef`].
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
+//! - [`Node::delineate`], [`home_of`], [`Node::scatter`], [`Node::ask_home`]: where things belong, and having them done there.
 //! - [`Groups`], [`Member`], [`GroupEvent`]: actors under a common name, and one message to all of them.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
 //! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.
@@ -44,6 +45,8 @@ mod guides {
     mod tasks {}
     #[doc = include_str!("../docs/groups.md")]
     mod groups {}
+    #[doc = include_str!("../docs/delineation.md")]
+    mod delineation {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/coming-from-actix.md")]
