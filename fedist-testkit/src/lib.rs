@@ -7,7 +7,7 @@
 //! Excluding tags: [distributed: true]
 //!
 //! running 2 tests
-//! test a bucket is created     ... ok
+//! test a bucket is created      ... ok
 //! test routes to the other node ... ignored (no second node: Connection refused (os error 111))
 //!
 //! test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
@@ -19,7 +19,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! fedist-testkit = "0.1"
+//! fedist-testkit = { path = "../fedist/fedist-testkit" } # from a clone: there is no release yet
 //!
 //! [[test]]
 //! name = "buckets"
@@ -45,7 +45,7 @@
 //!     Suite::new()
 //!         .requires("distributed", second_node)
 //!         .test("a bucket is created", || {
-//!             assert_eq!(2 + 2, 4);
+//!             assert_eq!("milk".len(), 4);
 //!             Ok(())
 //!         })
 //!         .test("routes to the other node", routed).tag("distributed", true)

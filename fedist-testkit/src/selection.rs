@@ -5,7 +5,7 @@
 //! excluded if something that it needs is not there.
 
 use crate::{
-    arguments::{Arguments, Ignored, Mode, REQUIRE, TagOption},
+    arguments::{Arguments, Ignored, Mode, REQUIRE, Required, TagOption},
     tag::{Filter, Tag},
 };
 
@@ -77,7 +77,9 @@ pub(crate) fn select(
                 return Verdict::Run;
             }
             if let Some(filter) = excluding.iter().find(|filter| filter.matches(&case.tags)) {
-                return Verdict::Exclude(format!("due to {} filter", filter.name));
+                let by_only = filter.name == EVERY_TEST && !asked.only.is_empty();
+                let named = if by_only { "only" } else { &filter.name };
+                return Verdict::Exclude(format!("due to {named} filter"));
             }
             for (index, required) in required_tags.iter().enumerate() {
                 let Some(tag) = case.tags.iter().find(|tag| tag.name == *required) else {
@@ -156,7 +158,7 @@ pub(crate) fn remarks(cases: &[Case], required_tags: &[String], asked: &Argument
         remarks
             .push(format!("no test has the tag ({filter}, {}); {effect}; {known}", option.name()));
     }
-    if let crate::arguments::Required::Tags(tags) = &asked.required
+    if let Required::Tags(tags) = &asked.required
         && !required_tags.is_empty()
     {
         for tag in tags.iter().filter(|tag| !required_tags.contains(tag)) {
@@ -340,6 +342,8 @@ mod tests {
         assert_eq!(selection.verdicts[1], Verdict::Exclude("no second node".to_owned()));
         assert_eq!(selection.verdicts[2], Verdict::Exclude("due to slow filter".to_owned()));
         assert_eq!(selection.excluded(), 3);
+        let (_, selection) = verdicts("--only region:eu", false, "");
+        assert_eq!(selection.verdicts[5], Verdict::Exclude("due to only filter".to_owned()));
         let (_, selection) = verdicts("", false, "distributed");
         assert_eq!(
             selection.verdicts[1],

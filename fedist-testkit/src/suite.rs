@@ -37,8 +37,10 @@ pub struct Suite {
 struct Test {
     name: String,
     tags: Vec<Tag>,
-    body: Box<dyn FnOnce() -> TestResult + Send>,
+    body: Body,
 }
+
+type Body = Box<dyn FnOnce() -> TestResult + Send>;
 
 struct Requirement {
     tag: String,
@@ -243,10 +245,7 @@ enum Mistake {
     Twice { name: String },
 }
 
-fn split(
-    tests: Vec<Test>,
-    common: &[Tag],
-) -> (Vec<Case>, Vec<Box<dyn FnOnce() -> TestResult + Send>>) {
+fn split(tests: Vec<Test>, common: &[Tag]) -> (Vec<Case>, Vec<Body>) {
     tests
         .into_iter()
         .map(|Test { name, tags: own, body }| {
@@ -260,7 +259,7 @@ fn split(
         .unzip()
 }
 
-fn trial(name: &str, body: Box<dyn FnOnce() -> TestResult + Send>, verdict: &Verdict) -> Trial {
+fn trial(name: &str, body: Body, verdict: &Verdict) -> Trial {
     match verdict {
         Verdict::Run | Verdict::Deselect => Trial::test(name, || match caught(body) {
             Ok(result) => result.map_err(|failed| failed.into_reason().into()),

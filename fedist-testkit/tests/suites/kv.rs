@@ -17,11 +17,11 @@ fn routed() -> TestResult {
     Ok(())
 }
 
-pub fn suite() -> Suite {
+pub(crate) fn suite() -> Suite {
     Suite::new()
         .requires("distributed", second_node)
         .test("a bucket is created", || {
-            assert_eq!(2 + 2, 4);
+            assert_eq!("milk".len(), 4);
             Ok(())
         })
         .async_test("a bucket answers", async || {
