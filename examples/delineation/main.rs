@@ -247,13 +247,13 @@ async fn meddle(nodes: &[Node], tree: &Tree) -> anyhow::Result<Run> {
             }
             nodes[0].kill(delineator);
             if kill % 7 == 0 {
-                while nodes[1].delineator(nodes[0].region()).replace(rule.clone()).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                nodes[1].delineator(nodes[0].region()).replace(rule.clone()).await??;
             }
         }
+        anyhow::Ok(())
     };
-    let (run, ()) = futures_util::future::join(run, meddling).await;
+    let (run, meddled) = futures_util::future::join(run, meddling).await;
+    meddled?;
     run
 }
 

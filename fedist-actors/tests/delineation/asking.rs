@@ -175,9 +175,7 @@ fn what_is_told_about_regions_and_what_is_measured_is_seen_from_everywhere() {
         let nodes = star(&net, 3).await;
         let table = "[[region]]\nregion = 2\ncapacity = 5.0\n";
         let table = fedist_registry::RegionTable::from_toml(table).unwrap();
-        let mut reads = 0;
         let source = move || {
-            reads += 1;
             let table = table.clone();
             async move { Ok(table) }
         };

@@ -128,11 +128,11 @@ fn a_region_that_is_down_or_slow_is_an_error_within_the_deadline_and_others_answ
         }
         let second = Duration::from_secs(1);
         let slow = nodes[0].ask_home("zoo", Slow).deadline(second).await;
-        let named = HomeAskError::Ask {
-            region: id(3),
-            error: AskError::Timeout(Duration::from_millis(950)),
-        };
-        assert_eq!(slow, Err(named), "whoever is slow says so itself");
+        assert!(
+            matches!(&slow, Err(HomeAskError::Ask { region, error: AskError::Timeout(after) })
+                if *region == id(3) && *after < second),
+            "whoever is slow says so itself: {slow:?}"
+        );
         net.isolate(id(3));
         let down = nodes[0].ask_home("zoo", Add(1)).deadline(second).await;
         assert!(
@@ -182,7 +182,7 @@ fn a_key_moves_while_messages_are_on_their_way() {
             );
             accounts[to].lock().unwrap().insert("user".into(), balance);
             // Not at the same moment everywhere: those who still go by the old table are passed on.
-            for node in [at, to, 0] {
+            for node in [to, at, 0] {
                 go_by(&nodes[node], &format!("a..z => {}", to + 1));
             }
             drop(hold);

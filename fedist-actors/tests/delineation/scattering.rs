@@ -41,8 +41,8 @@ fn every_piece_is_done_once_by_whatever_rule() {
             assert_eq!((done.value, done.pieces, done.retried), (199 * 200 / 2, 200, 0));
             assert_eq!(times_done(&test), vec![1; 200], "{test}");
             assert_eq!(done.regions.values().map(|share| share.pieces).sum::<u64>(), 200);
-            let work: u64 = done.regions.values().map(|share| share.work).sum();
-            assert_eq!(work, 200 + 199 * 200 / 2);
+            let units: u64 = done.regions.values().map(|share| share.work).sum();
+            assert_eq!(units, 200 + 199 * 200 / 2);
         }
         assert!(node.region_reports().iter().all(|report| report.queued == 0));
         assert_eq!(
@@ -82,7 +82,7 @@ fn the_rule_of_the_node_counts_and_may_be_replaced_and_its_delineator_killed_mea
                 steward.kill(RegionPid::new(id(1), service::DELINEATOR));
                 if step % 10 == 0 {
                     let rule = rules.next().unwrap();
-                    steward.delineator(id(1)).replace(rule).await.ok();
+                    steward.delineator(id(1)).replace(rule).await.unwrap().unwrap();
                 }
             }
         };
