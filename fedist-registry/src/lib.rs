@@ -75,6 +75,7 @@ mod route;
 
 // Belonging.
 mod delineation;
+mod discovery;
 
 pub use advertise::AdvertPace;
 pub use allowance::Allowance;
@@ -84,6 +85,10 @@ pub use clock_offset::{ClockInterval, ClockSample, LinkClock};
 pub use coordinates::Coordinates;
 pub use delineation::{
     ById, ConsistentHash, Delineator, FederationView, Fixed, Homed, NoHome, RoundRobin,
+};
+pub use discovery::{
+    AddressBook, BadAddress, News, PeerState, PeerStatus, SourceId, SourceStatus, Standing,
+    check_address,
 };
 pub use flood::{
     Delivery, Digest, Flood, FloodMessage, FloodStats, Heard, MAX_LEAP, MAX_SEQ, Span, is_urgent,
