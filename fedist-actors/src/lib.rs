@@ -42,6 +42,7 @@ mod supervision;
 mod ties;
 mod undelivered;
 
+mod discovery;
 mod echo;
 mod groups;
 mod names;
@@ -56,16 +57,18 @@ pub use async_handler::AsyncHandler;
 pub use builder::{NodeBuilder, StartError};
 pub use context::Context;
 pub use dead_letter::{DeadLetter, DropReason};
+pub use discovery::{Discovery, DiscoveryError, DnsName, EnvVar, StaticList, WatchedFile};
 pub use echo::{Echo, EchoRequest, PingTarget, Pong};
 pub use exit::{Down, Exit, ExitReason, MonitorRef};
 pub use export::{Export, ExportError, Exportable};
 pub use fedist_macros::{Message, async_handler, task};
+pub use fedist_registry::{BadAddress, PeerState, PeerStatus, SourceStatus};
 pub use function::{FnAddr, Mailbox, MailboxEvent, Reply};
 pub use groups::{
     GroupCounters, GroupEvent, GroupWatch, Groups, JoinError, LeaveReason, Member, Meta,
     PublishError,
 };
-pub use hub::{ChangeError, PromoteError, Promotion};
+pub use hub::{ChangeError, ConnectError, DisconnectError, PromoteError, Promotion};
 pub use local_addr::LocalAddr;
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;

@@ -200,12 +200,14 @@ impl AddressBook {
         }
     }
 
-    /// Dials the addresses of a region, and those of which nobody knows whose they are, as soon as they are asked for.
-    pub fn hurry(&mut self, region: RegionId, now: Micros) {
-        let waiting = self.entries.values_mut().filter(|entry| !entry.dialing);
-        for entry in waiting.filter(|entry| entry.region.is_none_or(|it| it == region)) {
-            entry.not_before = entry.not_before.min(now);
-        }
+    /// Whether a source has an address.
+    pub fn holds(&self, address: &str) -> bool {
+        self.entries.contains_key(address)
+    }
+
+    /// What a source was called.
+    pub fn source_name(&self, source: SourceId) -> Option<&str> {
+        self.sources.get(source.0).map(Source::name)
     }
 
     /// Whether an address of the region is being dialed.
@@ -250,11 +252,6 @@ impl AddressBook {
     /// Every source, in the order in which they were added.
     pub fn sources(&self) -> Vec<SourceStatus> {
         self.sources.iter().map(Source::status).collect()
-    }
-
-    /// The addresses of a source.
-    pub fn addresses_from(&self, source: SourceId) -> impl Iterator<Item = &String> {
-        self.sources.get(source.0).into_iter().flat_map(Source::addresses)
     }
 }
 

@@ -44,10 +44,6 @@ impl Source {
         self.held.contains_key(address)
     }
 
-    pub(super) fn addresses(&self) -> impl Iterator<Item = &String> {
-        self.held.keys()
-    }
-
     /// It could not say anything: what it said last holds.
     pub(super) fn handle_failure(&mut self, error: String) {
         self.failures += 1;
