@@ -12,6 +12,7 @@
 //! - [`Node::register`], [`Node::whereis`], [`Via`], [`Alias`]: names; [`Undelivered`]: what did not arrive; [`TimerRef`].
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
 //! - [`Groups`], [`Member`], [`GroupEvent`]: actors under a common name, and one message to all of them.
+//! - [`Discovery`], [`Node::connect`], [`Node::disconnect`], [`Node::reachable_regions`]: finding other regions, and links by hand.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
 //! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.
 //! - [`transport`]: wire format, sessions, QUIC, identities, the memory fabric and the WAN emulator.
@@ -60,6 +61,8 @@ mod guides {
     mod registry {}
     #[doc = include_str!("../docs/routing.md")]
     mod routing {}
+    #[doc = include_str!("../docs/discovery.md")]
+    mod discovery {}
     #[doc = include_str!("../docs/wire-protocol.md")]
     mod wire_protocol {}
 }

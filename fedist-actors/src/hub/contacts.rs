@@ -113,6 +113,7 @@ impl Core {
     pub(super) fn tick_contacts(&mut self, now: Micros) {
         self.lift_partings(now);
         self.settle_partings();
+        self.contacts.waiting.retain(|waiting| !waiting.done.is_closed());
         self.sync_contacts();
         if self.is_stopping() || self.watch.drain.is_on() || !self.contacts.book.has_sources() {
             return;

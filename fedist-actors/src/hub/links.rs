@@ -305,7 +305,9 @@ impl Core {
         if matches!(reason, crate::ExitReason::Panicked(_)) {
             self.count("relays_panicked");
         }
-        self.contact_ended(peer, serial, &format!("its relay ended: {reason}"));
+        if !matches!(reason, crate::ExitReason::Normal) {
+            self.contact_ended(peer, serial, &format!("its relay ended: {reason}"));
+        }
         self.greeting.remove(&serial);
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {
             // One that was closed because nobody needs it has not failed.
