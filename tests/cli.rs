@@ -379,6 +379,9 @@ fn regions_are_discovered_connected_and_disconnected() {
     });
     assert_eq!(by(peer(&far, &root.address)), Some(format!("dns localhost:{port}").into()));
     assert!(linked(&near, 3).is_none());
+    let system = near.ask(&["tree"])["trees"][0].clone();
+    let services = array(&system["children"]);
+    assert!(services.iter().any(|service| service["name"] == "discovery"), "{system}");
     fs::write(&peers, format!("{}  # far\n", far.address)).unwrap();
     wait_for("the line is found", || {
         linked(&near, 3).is_some_and(|link| link["reason"] == "discovered")

@@ -353,7 +353,7 @@ admin-listen = "127.0.0.1:9000"
         check("max-links-in = 500", Some("max-links-in"), 1, 16, "0..=128");
         check("dial = [\"2:x\"]", Some("dial"), 1, 8, "N=HOST:PORT");
         check("listen = \"nowhere\"", Some("listen"), 1, 10, "host:port");
-        check("discover-dns = [\"regions\"]", Some("discover-dns"), 1, 17, "host:port");
+        check("discover-dns = [\"regions\"]", Some("discover-dns"), 1, 16, "host:port");
         check("discover-every = 1", Some("discover-every"), 1, 18, "10..=86400000");
         check("join = \"root:1\"", Some("join"), 1, 8, "expected a sequence");
     }

@@ -149,6 +149,13 @@ impl Core {
         self.greeting.values().any(|port| port.peer == region)
     }
 
+    /// Whether a link that waits for its hello is to be preferred to a second one that was dialed here. Both ends must think
+    /// alike, or each would close the other's: the link that the lower number dialed stays, as in `handle_hello`.
+    fn has_better_greeting(&self, peer: RegionId) -> bool {
+        let better = |dialed: bool| dialed || peer < self.region();
+        self.greeting.values().any(|port| port.peer == peer && better(port.dialed))
+    }
+
     pub(super) fn is_own_address(&self, address: &str) -> bool {
         let advertised = &self.config.record.addresses;
         address == self.node.local_address() || advertised.iter().any(|own| own == address)
@@ -176,7 +183,7 @@ impl Core {
                 }
                 self.contacts.book.handle_answered(address, peer, now, lot);
                 let wanted = self.contacts.book.holds(address);
-                if !wanted || self.links.contains_key(&peer) || self.is_greeting(peer) {
+                if !wanted || self.links.contains_key(&peer) || self.has_better_greeting(peer) {
                     // Whose it is was all that was not known.
                     link.tx.close(NOTED);
                 } else if let Err(refused) = self.link_ready(link) {

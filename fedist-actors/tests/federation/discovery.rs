@@ -151,6 +151,36 @@ fn newcomers_that_find_each_other_first_still_join() {
 }
 
 #[test]
+fn two_that_find_each_other_at_the_same_moment_have_one_link_at_once() {
+    run(async {
+        let net = MemoryNet::new(307);
+        net.default_latency(Duration::from_millis(40));
+        let root = bare(root(&net)).start().await.unwrap();
+        let boards = [Board::new(&[]), Board::new(&[])];
+        let start = |number: u16, board: &Board| {
+            bare(below(&net, 1, number)).discover(board.clone()).start()
+        };
+        let second = start(2, &boards[0]).await.unwrap();
+        let third = start(3, &boards[1]).await.unwrap();
+        routed(&[root.clone(), second.clone(), third.clone()]).await;
+        boards[0].set(&["memory:3"]);
+        boards[1].set(&["memory:2"]);
+        linked(&second, 3, true).await;
+        linked(&third, 2, true).await;
+        let tried = |node: Node, address: &'static str| async move {
+            peer(&node, address).await.is_some_and(|peer| peer.state == PeerState::Linked)
+        };
+        eventually("both see it", || async {
+            tried(second.clone(), "memory:3").await && tried(third.clone(), "memory:2").await
+        })
+        .await;
+        // One dial each way at most; a quarrel about which one stays would take more.
+        assert!(net.stats().links_opened <= 4, "{:?}", net.stats());
+        stop(&[root, second, third]).await;
+    });
+}
+
+#[test]
 fn a_newcomer_that_finds_nobody_says_what_its_strategies_said() {
     run(async {
         let net = MemoryNet::new(302);
@@ -304,10 +334,14 @@ fn a_region_whose_address_is_written_into_a_file_is_linked_and_let_go_when_the_l
         assert!(link(&second, 3).await.is_none());
         let at_third = third.local_address();
         let own = second.local_address();
-        fs::write(&path, format!("{at_root}\n{own} # itself\n{at_third} # Paris\n")).unwrap();
+        // Under this name only the handshake shows whose it is.
+        let alias = format!("localhost:{}", own.rsplit_once(':').unwrap().1);
+        let text = format!("{at_root}\n{own} # itself\n{alias}\n{at_third} # Paris\n");
+        fs::write(&path, text).unwrap();
         linked(&second, 3, true).await;
         is(&second, at_third, PeerState::Linked).await;
         is(&second, own, PeerState::Ourselves).await;
+        is(&second, &alias, PeerState::Ourselves).await;
         let shown = peer(&second, at_third).await.unwrap();
         assert_eq!(shown.sources, [format!("file {}", path.display())]);
         assert_eq!(shown.region, Some(id(3)));
