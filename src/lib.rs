@@ -13,6 +13,7 @@
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
 //! - [`Node::delineate`], [`home_of`], [`Node::scatter`], [`Node::ask_home`]: where things belong, and having them done there.
 //! - [`Groups`], [`Member`], [`GroupEvent`]: actors under a common name, and one message to all of them.
+//! - [`Discovery`], [`Node::connect`], [`Node::disconnect`], [`Node::reachable_regions`]: finding other regions, and links by hand.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
 //! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.
 //! - [`transport`]: wire format, sessions, QUIC, identities, the memory fabric and the WAN emulator.
@@ -63,6 +64,8 @@ mod guides {
     mod registry {}
     #[doc = include_str!("../docs/routing.md")]
     mod routing {}
+    #[doc = include_str!("../docs/discovery.md")]
+    mod discovery {}
     #[doc = include_str!("../docs/wire-protocol.md")]
     mod wire_protocol {}
 }
