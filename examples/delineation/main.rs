@@ -92,7 +92,7 @@ async fn run() -> anyhow::Result<bool> {
     )?;
 
     println!(
-        "{:<28} {:>9} {:>12} {:>22}  result",
+        "{:<36} {:>9} {:>12} {:>22}  result",
         "rule", "makespan", "between", "pieces in 1/2/3/4"
     );
     let mut seen = Vec::new();
@@ -108,12 +108,12 @@ async fn run() -> anyhow::Result<bool> {
         // As anybody would do it, from another region too.
         nodes[1].delineator(asker.region()).replace(rule).await??;
         let run = one_run(&nodes, &tree, |_| {}).await?;
-        println!("{name:<28} {run}");
+        println!("{name:<36} {run}");
         seen.push((name, run));
     }
 
     let meddled = meddle(&nodes, &tree).await?;
-    println!("{:<28} {meddled}", "replaced and killed meanwhile");
+    println!("{:<36} {meddled}", "replaced and killed meanwhile");
 
     let of =
         |begin: &str| seen.iter().find(|(name, _)| name.starts_with(begin)).map(|(_, run)| run);
