@@ -117,6 +117,14 @@ fn builder(settings: NodeSettings, data_dir: &Path) -> Result<NodeBuilder, Failu
     for variable in &settings.discover_env {
         builder = builder.discover(EnvVar::new(variable));
     }
+    let discovers = !settings.discover.is_empty()
+        || !settings.discover_dns.is_empty()
+        || !settings.discover_file.is_empty()
+        || !settings.discover_env.is_empty();
+    if discovers {
+        // Whoever looks for others lets them take their time; a signal ends the wait.
+        builder = builder.join_timeout(PATIENT);
+    }
     if let Some(ms) = settings.discover_every {
         builder = builder.discover_every(Duration::from_millis(u64::from(ms.get())));
     }
@@ -250,3 +258,6 @@ fn log() -> Result<(), Failure> {
 
 const CHECK: Duration = Duration::from_secs(5);
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// As long as it takes.
+const PATIENT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
