@@ -127,9 +127,9 @@ impl Oracle {
         for (what, count) in statuses.values().flat_map(|status| &status.counters) {
             *counters.entry(what).or_default() += count;
         }
-        let told = counters
-            .iter()
-            .filter(|(what, _)| what.starts_with("link") || what.starts_with("dial"));
+        let told = counters.iter().filter(|(what, _)| {
+            ["link", "dial", "flood"].iter().any(|group| what.starts_with(group))
+        });
         let told: Vec<String> = told.map(|(what, count)| format!("{what} {count}")).collect();
         note(&format!("  all regions together: {}", told.join(", ")));
         for (stretch, cost, from, route) in pairs.iter().take(WORST) {

@@ -1,7 +1,7 @@
 //! What FeDist wants to reach over the WAN, measured: each figure beside its goal and the limit of the physics.
 //!
 //! ```text
-//! cargo run --release --example wan_goals                    # everything, about 30 minutes
+//! cargo run --release --example wan_goals                    # everything, about 45 minutes
 //! cargo run --release --example wan_goals -- --only aws      # the rows of one group, or one row
 //! cargo run --release --example wan_goals -- --json          # one array on stdout
 //! cargo run --release --example wan_goals -- --list          # the groups and their rows

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LinkState, LinkStateDb, Micros, RegionId};
+use crate::{LinkAdvert, LinkState, LinkStateDb, Micros, RegionId};
 pub use digest::Digest;
 use link::FloodLink;
 pub use span::Span;
@@ -621,12 +621,14 @@ impl Flood {
     }
 }
 
-/// Whether a new state says something that must be known everywhere at once: a link is gone, or frames in transit should
-/// go elsewhere.
+/// Whether a new state says something that must be known everywhere at once: a link is gone that was not about to be
+/// closed, or frames in transit should go elsewhere.
 pub fn is_urgent(old: Option<&LinkState>, new: &LinkState) -> bool {
     old.is_some_and(|old| {
         let kept: BTreeSet<RegionId> = new.links.iter().map(|link| link.to).collect();
-        (new.no_transit && !old.no_transit) || old.links.iter().any(|link| !kept.contains(&link.to))
+        // Routes left a link that was closed on purpose when its state said so.
+        let mut relied_on = old.links.iter().filter(|link| link.flags & LinkAdvert::CLOSING == 0);
+        (new.no_transit && !old.no_transit) || relied_on.any(|link| !kept.contains(&link.to))
     })
 }
 

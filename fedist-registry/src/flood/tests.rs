@@ -349,6 +349,10 @@ fn a_state_is_urgent_when_it_takes_something_away() {
     assert!(!is_urgent(Some(&old), &state(1, 2, &[2, 3, 4])));
     assert!(is_urgent(Some(&old), &state(1, 2, &[2, 4])));
     assert!(is_urgent(Some(&old), &LinkState { no_transit: true, ..old.clone() }));
+    let mut closing = old;
+    closing.links[1].flags = LinkAdvert::CLOSING;
+    assert!(!is_urgent(Some(&closing), &state(1, 3, &[2])), "nobody takes it any more");
+    assert!(is_urgent(Some(&closing), &state(1, 3, &[3])));
 }
 
 /// Two neighbours with databases of their own.
