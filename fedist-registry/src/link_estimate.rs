@@ -51,6 +51,7 @@ impl LinkEstimate {
     pub fn sample(&mut self, now: Micros, rtt_us: u32) {
         self.samples = self.samples.saturating_add(1);
         let rtt = u64::from(rtt_us) << 8;
+        let pause = now - self.sampled_at;
         let gain = self.gain(now, rtt);
         let mix = |old: u64, new: u64, gain: u64| (old * (256 - gain) + new * gain + 128) >> 8;
         self.smoothed = Some(match self.smoothed {
@@ -60,7 +61,7 @@ impl LinkEstimate {
                 deviation_x256: mix(deviation_x256, mean_x256.abs_diff(rtt), 2 * gain),
             },
         });
-        self.rotate(now);
+        self.rotate(now, pause);
         self.window_min = Some(self.window_min.map_or(rtt_us, |min| min.min(rtt_us)));
         self.window_samples = self.window_samples.saturating_add(1);
     }
@@ -153,7 +154,7 @@ impl LinkEstimate {
         if again { gain.clamp(LEAST_GAIN, MOST_GAIN) } else { LEAST_GAIN }
     }
 
-    fn rotate(&mut self, now: Micros) {
+    fn rotate(&mut self, now: Micros, pause: Micros) {
         if self.window_min.is_none() {
             self.window_start = now;
             return;
@@ -162,9 +163,7 @@ impl LinkEstimate {
             return;
         }
         // After a pause of a whole window the one that just ended is too old to count.
-        let usual = if self.window_samples < ENOUGH { LONGEST } else { WINDOW };
-        let fresh = now - self.window_start < usual + WINDOW;
-        self.previous_min = self.window_min.take().filter(|_| fresh);
+        self.previous_min = self.window_min.take().filter(|_| pause < WINDOW);
         (self.window_start, self.window_samples) = (now, 0);
     }
 
