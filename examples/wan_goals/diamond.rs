@@ -53,12 +53,12 @@ pub(crate) fn rows(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     settles(&federation, &over_b, WINDOW)?;
 
     set_link(&federation, (A, B), Duration::from_millis(100), Duration::ZERO);
-    let moved = settles(&federation, &over_c, 4 * WINDOW)?;
+    let moved = settles(&federation, &over_c, 3 * WINDOW)?;
     note(&format!("A-B from 20 to 200 ms: {moved}"));
     let windows = moved.for_good.as_secs_f64() / WINDOW.as_secs_f64();
     say(rows, Row::at_most("diamond-moves-within", windows, 3.0, "windows", "one round trip"));
     set_link(&federation, (A, B), OVER_B, Duration::ZERO);
-    let back = settles(&federation, &over_b, 4 * WINDOW)?;
+    let back = settles(&federation, &over_b, 3 * WINDOW)?;
     note(&format!("A-B back at 20 ms: {back}"));
     let windows = back.for_good.as_secs_f64() / WINDOW.as_secs_f64();
     say(rows, Row::at_most("diamond-restored-within", windows, 3.0, "windows", "one round trip"));

@@ -346,5 +346,5 @@ impl Crossfire {
 }
 
 const REGIONS: usize = 16;
-const CUTS: usize = 60;
+const CUTS: usize = 52;
 const KILLED: usize = 8;
