@@ -76,7 +76,7 @@ mod route;
 // Belonging.
 mod delineation;
 
-pub use advertise::AdvertPace;
+pub use advertise::{AdvertPace, StatePace};
 pub use allowance::Allowance;
 pub use area::Areas;
 pub use area_map::{AreaConfig, AreaMap};

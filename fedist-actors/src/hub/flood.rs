@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use fedist_registry::{
-    Flood, FloodMessage, LinkState, Micros, RegionId, RouteNews, SpfPace, Status, is_urgent,
+    Flood, FloodMessage, LinkState, Micros, RegionId, StatePace, Status, is_urgent,
 };
 use fedist_transport::wire::{Class, HOP_HEADER_LEN};
 
@@ -18,9 +18,8 @@ pub(super) struct Flooding {
     links: HashMap<RegionId, u64>,
     /// What others were told of this region last; nothing before it is live.
     announced: Option<LinkState>,
-    /// When they are told next. Links that come and cost what they cost can wait for each other, in the pace of the
-    /// computations that follow from them; a region that starts among many would else tell of each link for itself.
-    pace: SpfPace,
+    /// When they are told next: what is no bad news can wait for company.
+    pace: StatePace,
     /// The start number of each region's node, as the upper half of its sequence numbers says.
     lives: HashMap<RegionId, u32>,
     /// When a link whose queue was full is tried again.
@@ -35,7 +34,7 @@ impl Flooding {
             flood: Flood::new(me),
             links: HashMap::new(),
             announced: None,
-            pace: SpfPace::new(),
+            pace: StatePace::new(),
             lives: HashMap::new(),
             retry_at: None,
             bytes_sent: 0,
@@ -68,10 +67,9 @@ impl Core {
         if self.has_news() {
             let told = self.flooding.announced.as_ref();
             let urgent = told.is_none() || is_urgent(told, &self.own_state);
-            let news = if urgent { RouteNews::Broken } else { RouteNews::Moved };
-            self.flooding.pace.handle_news(now, news);
-            if urgent {
-                self.announce_own_state(now);
+            match urgent {
+                true => self.announce_own_state(now),
+                false => self.flooding.pace.handle_news(now),
             }
         }
         self.flush_flood();
@@ -84,7 +82,7 @@ impl Core {
     }
 
     fn announce_own_state(&mut self, now: Micros) {
-        self.flooding.pace.handle_run(now);
+        self.flooding.pace.handle_announced(now);
         if !self.has_news() {
             return;
         }
