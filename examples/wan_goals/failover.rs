@@ -22,6 +22,8 @@ pub(crate) const CUT_ROWS: &[&str] = &[
     "failover-idle-less-3rtt-p99",
     "rerouted-after-detection-p50",
     "rerouted-after-detection-p99",
+    "rerouted-after-first-doubt-p50",
+    "rerouted-after-first-doubt-p99",
     "failover-cuts",
     "failover-lost",
     "failover-doubled-reordered",
@@ -45,7 +47,7 @@ pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     federation.chatter(Some(Duration::from_secs(2)))?;
     thread::sleep(Duration::from_secs(60));
     let (mut busy, mut idle, mut everybody) = (Vec::new(), Vec::new(), Vec::new());
-    let mut pauses = Vec::new();
+    let (mut pauses, mut after_doubt) = (Vec::new(), Vec::new());
     let (mut lost, mut wrong) = (0, 0);
     for round in 0..2 * CUTS {
         let with_traffic = round % 2 == 0;
@@ -60,14 +62,16 @@ pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
                     .push(cut.sender_ms - 3.0 * cut.rtt_ms);
                 pauses.extend(cut.pause_ms.map(|pause| pause - 3.0 * cut.rtt_ms));
                 everybody.push(cut.everybody_ms);
+                after_doubt.push(cut.after_doubt_ms);
                 lost += cut.lost;
                 wrong += cut.wrong;
                 note(&format!(
-                    "cut {round}: {} rtt {:.1} ms, sender after {:.1} ms, all {:.1} ms later (last: {}), pause {:.1} ms",
+                    "cut {round}: {} rtt {:.1} ms, sender after {:.1} ms, all {:.1} ms after it was given up and {:.1} ms after the first doubt (last: {}), pause {:.1} ms",
                     if with_traffic { "traffic," } else { "idle," },
                     cut.rtt_ms,
                     cut.sender_ms,
                     cut.everybody_ms,
+                    cut.after_doubt_ms,
                     cut.last,
                     cut.pause_ms.unwrap_or(0.0),
                 ));
@@ -93,6 +97,10 @@ pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     for (label, share) in [("p50", 0.5), ("p99", 0.99)] {
         let name = format!("rerouted-after-detection-{label}");
         say(rows, Row::at_most(&name, percentile(&everybody, share), 300.0, "ms", limit));
+        // An end leaves a link that is in doubt in silence; the others are told when it is given up.
+        let name = format!("rerouted-after-first-doubt-{label}");
+        let what = "with the last time-out of the two ends";
+        say(rows, Row::beside(&name, percentile(&after_doubt, share), "ms", what));
     }
     say(
         rows,
@@ -109,7 +117,10 @@ struct Cut {
     sender_ms: f64,
     /// The longest time in which nothing of the stream arrived.
     pause_ms: Option<f64>,
+    /// From the moment when an end gave the link up until nobody's route passed it.
     everybody_ms: f64,
+    /// The same from the moment when an end left it.
+    after_doubt_ms: f64,
     /// Whoever was the last to go another way.
     last: RegionId,
     lost: u64,
@@ -157,18 +168,24 @@ fn cut_once(
         to: None,
         patience_ms: 30_000,
     })?;
+    let mut ends = Gathering::new();
+    for (end, peer) in [(from, to), (to, from)] {
+        ends.order(federation, end, Command::GivenUp { peer, patience_ms: 30_000 })?;
+    }
     thread::sleep(Duration::from_millis(100));
     let cut_at = now_us();
     federation.wan.cut(from, to);
     federation.wan.cut(to, from);
     let sender_at = sender.answers::<At>(PATIENCE);
     let all_at = all.answers::<At>(PATIENCE);
+    let given_up = ends.answers::<At>(PATIENCE);
     federation.wan.restore(from, to);
     federation.wan.restore(to, from);
     let sender_at = sender_at?.first().context("the sender did not answer")?.1.at_us;
     let all_at = all_at?;
+    let given_up = given_up?.iter().map(|(_, at)| at.at_us).min().unwrap_or(sender_at);
     // An end that did not use the link has answered before the cut.
-    let detected = all_at
+    let doubted = all_at
         .iter()
         .filter(|(id, at)| (*id == from || *id == to) && at.at_us > cut_at)
         .map(|(_, at)| at.at_us)
@@ -193,7 +210,8 @@ fn cut_once(
         rtt_ms,
         sender_ms: sender_at.saturating_sub(cut_at) as f64 / 1e3,
         pause_ms,
-        everybody_ms: last_at.saturating_sub(detected) as f64 / 1e3,
+        everybody_ms: last_at.saturating_sub(given_up) as f64 / 1e3,
+        after_doubt_ms: last_at.saturating_sub(doubted) as f64 / 1e3,
         last,
         lost,
         wrong,
