@@ -87,11 +87,11 @@ impl AdvertPace {
     }
 }
 
-/// Paces what a region announces of itself that is no bad news: soon, so that a burst is one announcement; and once per
-/// second where changes go on, as in a region that starts among many.
+/// Paces what a region announces of itself that is no bad news: at once, but once per second where changes go on and on, as
+/// in a region that starts among many.
 ///
-/// The first eight announcements go out 20 ms after the change, later ones a second after the one before, until none was
-/// needed for three seconds.
+/// Sixteen announcements may follow each other, later ones come a second after the one before, until none was needed for
+/// three seconds.
 #[derive(Clone, Debug, Default)]
 pub struct StatePace {
     last: Option<Micros>,
@@ -111,15 +111,14 @@ impl StatePace {
         if self.last.is_none_or(|last| now - last >= QUIET) {
             self.runs = 0;
         }
-        let soon = now + SOON;
         let at = match self.last {
-            Some(last) if self.runs >= FREE => soon.max(last + LATER),
-            _ => soon,
+            Some(last) if self.runs >= FREE => now.max(last + LATER),
+            _ => now,
         };
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// When to announce; none while there is nothing.
+    /// When to announce: at once or later; none while there is nothing.
     pub const fn poll_timeout(&self) -> Option<Micros> {
         self.due
     }
@@ -140,10 +139,8 @@ fn moved(told: LinkCost, cost: LinkCost) -> bool {
 /// Good exchanges before a link is announced.
 const EXCHANGES: u8 = 2;
 const PAUSE: Micros = Micros::from_secs(5);
-/// For company.
-const SOON: Micros = Micros::from_millis(20);
 /// Announcements in a row that need not keep their distance.
-const FREE: u32 = 8;
+const FREE: u32 = 16;
 const LATER: Micros = Micros::from_secs(1);
 /// Without an announcement for this long, the next is a first one again.
 const QUIET: Micros = Micros::from_secs(3);
@@ -172,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn a_few_announcements_follow_soon_and_many_come_once_per_second() {
-        assert_eq!(announced(1), [20]);
-        assert_eq!(announced(40), [20, 50]);
+    fn a_few_announcements_go_out_at_once_and_many_come_once_per_second() {
+        assert_eq!(announced(1), [0]);
+        assert_eq!(announced(40), [0, 10, 20, 30]);
         let at = announced(10_000);
-        assert!(at[..8].iter().all(|at| *at < 300), "{at:?}");
-        assert!(at[8..].windows(2).all(|two| two[1] - two[0] >= 1_000), "{at:?}");
-        assert!((16..=19).contains(&at.len()), "{at:?}");
+        assert!(at[..16].iter().all(|at| *at < 160), "{at:?}");
+        assert!(at[15..].windows(2).all(|two| two[1] - two[0] >= 1_000), "{at:?}");
+        assert_eq!(at.len(), 26, "{at:?}");
         assert!(at.last().is_some_and(|at| *at >= 9_990), "the last change is told: {at:?}");
     }
 

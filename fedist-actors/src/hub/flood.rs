@@ -18,7 +18,7 @@ pub(super) struct Flooding {
     links: HashMap<RegionId, u64>,
     /// What others were told of this region last; nothing before it is live.
     announced: Option<LinkState>,
-    /// When they are told next: what is no bad news can wait for company.
+    /// When they are told next: what is no bad news has to wait where there is much of it.
     pace: StatePace,
     /// The start number of each region's node, as the upper half of its sequence numbers says.
     lives: HashMap<RegionId, u32>,
@@ -67,9 +67,11 @@ impl Core {
         if self.has_news() {
             let told = self.flooding.announced.as_ref();
             let urgent = told.is_none() || is_urgent(told, &self.own_state);
-            match urgent {
-                true => self.announce_own_state(now),
-                false => self.flooding.pace.handle_news(now),
+            if !urgent {
+                self.flooding.pace.handle_news(now);
+            }
+            if urgent || self.flooding.pace.poll_timeout().is_some_and(|at| at <= now) {
+                self.announce_own_state(now);
             }
         }
         self.flush_flood();
