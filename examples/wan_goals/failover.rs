@@ -145,6 +145,12 @@ fn cut_once(
         return Ok(None);
     };
     let (to, rtt_ms) = (link.peer, link.rtt_ms.context("a link without a round trip")?);
+    note(&format!(
+        "  {from} to {to}: deviation {:.1} ms, probed after {} ms of silence, local health {}",
+        link.rtt_deviation_ms.unwrap_or(f64::NAN),
+        link.probe_idle_ms,
+        status.local_health,
+    ));
     let mut pouring = None;
     if with_traffic {
         let sink: RegionPid = federation.ask(to, Command::Sink)?;
