@@ -10,7 +10,7 @@ use fedist::{
 };
 
 use super::{
-    Row, percentile,
+    Row, note, percentile,
     protocol::{Command, Mesh},
     say,
     stage::{Federation, Plan, Site, region},
@@ -18,6 +18,11 @@ use super::{
 
 /// What a relay costs each way, in ms, as the design's figures assume.
 const RELAY_MS: f64 = 0.05;
+
+pub(crate) const SAVING_ROWS: &[&str] = &["aws-saving-at-once", "aws-saving-2min"];
+
+pub(crate) const STRETCH_ROWS: &[&str] =
+    &["aws-stretch-p50", "aws-stretch-p99", "aws-links-per-region", "registry-everywhere-p99"];
 
 /// The first `count` places of the matrix, spread over the world. The parents are the nearest of the first four, whose
 /// parent is the first.
@@ -84,6 +89,14 @@ impl Oracle {
         links + RELAY_MS * path.len().saturating_sub(2) as f64
     }
 
+    /// Whether every place has a route to every other.
+    fn is_whole(&self, statuses: &BTreeMap<RegionId, NodeStatus>) -> anyhow::Result<()> {
+        let (seen, all) =
+            (self.paths(statuses).count(), self.direct.len() * (self.direct.len() - 1));
+        anyhow::ensure!(seen == all, "only {seen} of {all} pairs have a route");
+        Ok(())
+    }
+
     /// Of what offline Dijkstra saves against the direct ways of all pairs, the share that these routes save.
     fn saving_kept(&self, statuses: &BTreeMap<RegionId, NodeStatus>) -> f64 {
         let (mut kept, mut possible) = (0.0, 0.0);
@@ -92,6 +105,53 @@ impl Oracle {
             possible += self.direct[pair.0][pair.1] - self.best[pair.0][pair.1];
         }
         100.0 * kept / possible
+    }
+
+    /// The pairs with the greatest stretch, with what their regions measured of the links in between, and of a direct link if
+    /// there is one.
+    fn tell_worst(&self, statuses: &BTreeMap<RegionId, NodeStatus>) {
+        let measured = |a: RegionId, b: RegionId| {
+            let link = statuses.get(&a)?.links.iter().find(|link| link.peer == b)?;
+            Some((link.cost_ms?, link.reason, link.closing))
+        };
+        let mut pairs: Vec<_> = statuses
+            .iter()
+            .flat_map(|(from, status)| status.routes.iter().map(move |route| (*from, route)))
+            .map(|(from, route)| {
+                let cost = self.cost(&route.path);
+                (cost / self.cost(&[from, route.to]), cost, from, route)
+            })
+            .collect();
+        pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut counters: BTreeMap<&str, u64> = BTreeMap::new();
+        for (what, count) in statuses.values().flat_map(|status| &status.counters) {
+            *counters.entry(what).or_default() += count;
+        }
+        let told = counters.iter().filter(|(what, _)| {
+            ["link", "dial", "flood"].iter().any(|group| what.starts_with(group))
+        });
+        let told: Vec<String> = told.map(|(what, count)| format!("{what} {count}")).collect();
+        note(&format!("  all regions together: {}", told.join(", ")));
+        for (stretch, cost, from, route) in pairs.iter().take(WORST) {
+            let links = route.path.windows(2).map(|hop| {
+                let told = measured(hop[0], hop[1]).map_or(f64::NAN, |(ms, ..)| ms);
+                format!("-{told:.1}/{:.1}-> {}", self.cost(hop), hop[1])
+            });
+            let links: Vec<String> = links.collect();
+            let direct = match measured(*from, route.to) {
+                None => "no link".to_owned(),
+                Some((ms, reason, closing)) => {
+                    format!("a link of {ms:.1} ms, {reason}, closing {closing}")
+                }
+            };
+            note(&format!(
+                "  {from} {}: {stretch:.3}, {cost:.1} ms for {:.1} direct, told {:.1}, for {} s; {direct}",
+                links.join(" "),
+                self.cost(&[*from, route.to]),
+                route.cost_ms,
+                route.since_ms / 1_000,
+            ));
+        }
     }
 
     fn stretches(&self, statuses: &BTreeMap<RegionId, NodeStatus>) -> Vec<f64> {
@@ -120,11 +180,15 @@ pub(crate) fn saving(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     wait_for_links(&federation, REGIONS - 1)?;
     // Link costs settle for 3 s, and are advertised within 5 s.
     thread::sleep(Duration::from_secs(8));
-    let at_once = oracle.saving_kept(&federation.statuses()?);
+    let statuses = federation.statuses()?;
+    oracle.is_whole(&statuses)?;
+    let at_once = oracle.saving_kept(&statuses);
     let row = Row::at_least("aws-saving-at-once", at_once, 75.0, "%", "100 by offline Dijkstra");
     say(rows, row);
     thread::sleep(Duration::from_secs(120));
-    let later = oracle.saving_kept(&federation.statuses()?);
+    let statuses = federation.statuses()?;
+    oracle.is_whole(&statuses)?;
+    let later = oracle.saving_kept(&statuses);
     say(rows, Row::at_least("aws-saving-2min", later, 95.0, "%", "100 by offline Dijkstra"));
     federation.end();
     Ok(())
@@ -137,7 +201,9 @@ pub(crate) fn stretch(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     federation.chatter(Some(Duration::from_millis(1_000)))?;
     thread::sleep(Duration::from_secs(180));
     let statuses = federation.statuses()?;
+    oracle.is_whole(&statuses)?;
     let stretches = oracle.stretches(&statuses);
+    oracle.tell_worst(&statuses);
     let limit = "1.0; greedy lower bound 5.2 links";
     say(rows, Row::at_most("aws-stretch-p50", percentile(&stretches, 0.5), 1.02, "x", limit));
     say(rows, Row::at_most("aws-stretch-p99", percentile(&stretches, 0.99), 1.10, "x", limit));
@@ -188,4 +254,6 @@ fn wait_for_links(federation: &Federation, count: usize) -> anyhow::Result<()> {
 /// All places of the AWS matrix.
 pub(crate) const REGIONS: usize = 32;
 const HUBS: usize = 4;
+/// Pairs that are told of as the worst: beyond the 99th percentile, and some more.
+const WORST: usize = 24;
 const NEWCOMERS: usize = 5;

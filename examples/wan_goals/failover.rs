@@ -13,6 +13,32 @@ use super::{
     stage::{Federation, Gathering, PATIENCE},
 };
 
+pub(crate) const CUT_ROWS: &[&str] = &[
+    "failover-traffic-less-3rtt-p50",
+    "failover-traffic-less-3rtt-p99",
+    "failover-traffic-pause-less-3rtt-p50",
+    "failover-traffic-pause-less-3rtt-p99",
+    "failover-idle-less-3rtt-p50",
+    "failover-idle-less-3rtt-p99",
+    "rerouted-after-detection-p50",
+    "rerouted-after-detection-p99",
+    "rerouted-after-first-doubt-p50",
+    "rerouted-after-first-doubt-p99",
+    "failover-cuts",
+    "failover-lost",
+    "failover-doubled-reordered",
+];
+
+pub(crate) const KILL_ROWS: &[&str] = &[
+    "kill-sent",
+    "kill-pairs-over-victims",
+    "kill-lost",
+    "kill-doubled",
+    "kill-reordered",
+    "drain-lost",
+    "drain-doubled-reordered",
+];
+
 /// Links of an adaptive mesh are cut one after the other, a stream of messages over every second one.
 pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let (plan, _) = aws::plan(REGIONS, Mesh::Adaptive);
@@ -21,6 +47,7 @@ pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     federation.chatter(Some(Duration::from_secs(2)))?;
     thread::sleep(Duration::from_secs(60));
     let (mut busy, mut idle, mut everybody) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pauses, mut after_doubt) = (Vec::new(), Vec::new());
     let (mut lost, mut wrong) = (0, 0);
     for round in 0..2 * CUTS {
         let with_traffic = round % 2 == 0;
@@ -33,15 +60,20 @@ pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
             Some(cut) => {
                 if with_traffic { &mut busy } else { &mut idle }
                     .push(cut.sender_ms - 3.0 * cut.rtt_ms);
+                pauses.extend(cut.pause_ms.map(|pause| pause - 3.0 * cut.rtt_ms));
                 everybody.push(cut.everybody_ms);
+                after_doubt.push(cut.after_doubt_ms);
                 lost += cut.lost;
                 wrong += cut.wrong;
                 note(&format!(
-                    "cut {round}: {} rtt {:.1} ms, sender after {:.1} ms, all {:.1} ms later",
+                    "cut {round}: {} rtt {:.1} ms, sender after {:.1} ms, all {:.1} ms after it was given up and {:.1} ms after the first doubt (last: {}), pause {:.1} ms",
                     if with_traffic { "traffic," } else { "idle," },
                     cut.rtt_ms,
                     cut.sender_ms,
-                    cut.everybody_ms
+                    cut.everybody_ms,
+                    cut.after_doubt_ms,
+                    cut.last,
+                    cut.pause_ms.unwrap_or(0.0),
                 ));
             }
         }
@@ -56,10 +88,19 @@ pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
             say(rows, Row::at_most(&name, percentile(samples, share), goal, "ms", limit));
         }
     }
+    for (label, share) in [("p50", 0.5), ("p99", 0.99)] {
+        let name = format!("failover-traffic-pause-less-3rtt-{label}");
+        let what = "longest pause at the receiver";
+        say(rows, Row::beside(&name, percentile(&pauses, share), "ms", what));
+    }
     let limit = "flood 150-206 ms and SPF";
     for (label, share) in [("p50", 0.5), ("p99", 0.99)] {
         let name = format!("rerouted-after-detection-{label}");
         say(rows, Row::at_most(&name, percentile(&everybody, share), 300.0, "ms", limit));
+        // An end leaves a link that is in doubt in silence; the others are told when it is given up.
+        let name = format!("rerouted-after-first-doubt-{label}");
+        let what = "with the last time-out of the two ends";
+        say(rows, Row::beside(&name, percentile(&after_doubt, share), "ms", what));
     }
     say(
         rows,
@@ -74,7 +115,14 @@ pub(crate) fn cuts(rows: &mut Vec<Row>) -> anyhow::Result<()> {
 struct Cut {
     rtt_ms: f64,
     sender_ms: f64,
+    /// The longest time in which nothing of the stream arrived.
+    pause_ms: Option<f64>,
+    /// From the moment when an end gave the link up until nobody's route passed it.
     everybody_ms: f64,
+    /// The same from the moment when an end left it.
+    after_doubt_ms: f64,
+    /// Whoever was the last to go another way.
+    last: RegionId,
     lost: u64,
     wrong: u64,
 }
@@ -97,6 +145,12 @@ fn cut_once(
         return Ok(None);
     };
     let (to, rtt_ms) = (link.peer, link.rtt_ms.context("a link without a round trip")?);
+    note(&format!(
+        "  {from} to {to}: deviation {:.1} ms, probed after {} ms of silence, local health {}",
+        link.rtt_deviation_ms.unwrap_or(f64::NAN),
+        link.probe_idle_ms,
+        status.local_health,
+    ));
     let mut pouring = None;
     if with_traffic {
         let sink: RegionPid = federation.ask(to, Command::Sink)?;
@@ -105,7 +159,9 @@ fn cut_once(
         gathering.order(federation, from, Command::Pour(pour))?;
         pouring = Some(gathering);
     }
-    thread::sleep(Duration::from_millis(if with_traffic { 700 } else { 300 }));
+    // Without traffic the probes of the last second before the cut come at any moment of it.
+    let wait_ms = if with_traffic { 700 } else { 2_000 + (round as u64 * 373) % 1_000 };
+    thread::sleep(Duration::from_millis(wait_ms));
     let mut sender = Gathering::new();
     sender.order(
         federation,
@@ -118,23 +174,39 @@ fn cut_once(
         to: None,
         patience_ms: 30_000,
     })?;
+    let mut ends = Gathering::new();
+    for (end, peer) in [(from, to), (to, from)] {
+        ends.order(federation, end, Command::GivenUp { peer, patience_ms: 30_000 })?;
+    }
     thread::sleep(Duration::from_millis(100));
     let cut_at = now_us();
     federation.wan.cut(from, to);
     federation.wan.cut(to, from);
     let sender_at = sender.answers::<At>(PATIENCE);
     let all_at = all.answers::<At>(PATIENCE);
+    let given_up = ends.answers::<At>(PATIENCE);
     federation.wan.restore(from, to);
     federation.wan.restore(to, from);
     let sender_at = sender_at?.first().context("the sender did not answer")?.1.at_us;
     let all_at = all_at?;
-    let detected = all_at.iter().filter(|(id, _)| *id == from || *id == to).map(|(_, at)| at.at_us);
-    let detected = detected.min().unwrap_or(sender_at).max(cut_at);
-    let last = all_at.iter().map(|(_, at)| at.at_us).max().unwrap_or(sender_at);
-    let (mut lost, mut wrong) = (0, 0);
+    let given_up = given_up?.iter().map(|(_, at)| at.at_us).min().unwrap_or(sender_at);
+    // An end that did not use the link has answered before the cut.
+    let doubted = all_at
+        .iter()
+        .filter(|(id, at)| (*id == from || *id == to) && at.at_us > cut_at)
+        .map(|(_, at)| at.at_us)
+        .min()
+        .unwrap_or(sender_at);
+    let (last, last_at) = all_at
+        .iter()
+        .map(|(id, at)| (*id, at.at_us))
+        .max_by_key(|(_, at)| *at)
+        .unwrap_or((from, sender_at));
+    let (mut lost, mut wrong, mut pause_ms) = (0, 0, None);
     if let Some(pouring) = pouring {
         let sent = pouring.answers::<u64>(PATIENCE)?.first().map_or(0, |(_, sent)| *sent);
         let tally = settled(federation, to, round as u64, sent)?;
+        pause_ms = Some(tally.pause_us as f64 / 1e3);
         lost = sent.saturating_sub(tally.arrived);
         wrong = tally.doubled + tally.reordered;
     }
@@ -143,7 +215,10 @@ fn cut_once(
     Ok(Some(Cut {
         rtt_ms,
         sender_ms: sender_at.saturating_sub(cut_at) as f64 / 1e3,
-        everybody_ms: last.saturating_sub(detected) as f64 / 1e3,
+        pause_ms,
+        everybody_ms: last_at.saturating_sub(given_up) as f64 / 1e3,
+        after_doubt_ms: last_at.saturating_sub(doubted) as f64 / 1e3,
+        last,
         lost,
         wrong,
     }))
@@ -169,13 +244,19 @@ pub(crate) fn kills(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let mut federation = Federation::start(plan)?;
     thread::sleep(Duration::from_secs(10));
     let mut book = Crossfire::default();
+    let mut passed = 0;
     for at in 0..federation.len() {
         let victim = federation.regions()[at];
         let load = Load::begin(&federation, victim)?;
         thread::sleep(Duration::from_millis(1_500));
+        let over = pairs_over(&federation, victim)?;
+        passed += over;
         federation.fleet.kill(victim)?;
         let seen = load.end(&federation)?;
-        note(&format!("hub {victim} killed: {} sent, {} lost", seen.sent, seen.lost));
+        note(&format!(
+            "hub {victim} killed, with {over} pairs over it: {} sent, {} lost",
+            seen.sent, seen.lost
+        ));
         book.add(seen);
         federation.begin(at)?.answer::<()>(PATIENCE)?;
         federation.wait_until_all_see_all()?;
@@ -183,6 +264,8 @@ pub(crate) fn kills(rows: &mut Vec<Row>) -> anyhow::Result<()> {
         thread::sleep(Duration::from_secs(1));
     }
     say(rows, Row::beside("kill-sent", book.sent as f64, "messages", "between survivors"));
+    let what = "whose messages lost their relay";
+    say(rows, Row::beside("kill-pairs-over-victims", passed as f64, "pairs", what));
     say(rows, Row::at_most("kill-lost", book.lost as f64, 0.0, "messages", "0"));
     say(rows, Row::at_most("kill-doubled", book.doubled as f64, 0.0, "messages", "0"));
     say(rows, Row::at_most("kill-reordered", book.reordered as f64, 0.0, "messages", "0"));
@@ -197,6 +280,18 @@ pub(crate) fn kills(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     say(rows, Row::at_most("drain-doubled-reordered", wrong as f64, 0.0, "messages", "0"));
     federation.end();
     Ok(())
+}
+
+/// How many pairs of other regions have their route over this one.
+fn pairs_over(federation: &Federation, victim: RegionId) -> anyhow::Result<usize> {
+    let statuses = federation.statuses()?;
+    let routes = statuses.values().flat_map(|status| &status.routes);
+    Ok(routes
+        .filter(|route| {
+            let between = route.path.get(1..route.path.len().saturating_sub(1));
+            between.is_some_and(|between| between.contains(&victim))
+        })
+        .count())
 }
 
 /// A stream of messages between every two regions but one.
@@ -275,5 +370,5 @@ impl Crossfire {
 }
 
 const REGIONS: usize = 16;
-const CUTS: usize = 60;
+const CUTS: usize = 52;
 const KILLED: usize = 8;

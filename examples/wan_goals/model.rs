@@ -7,6 +7,28 @@ use fedist_sim::{Machine, RttMatrix, ScaleConfig, planetlab_rows, saving_rows, s
 
 use super::{Row, mesh_goals, note, registry_convergence, say};
 
+pub(crate) const ROWS: &[&str] = &[
+    "azure-saving-at-once",
+    "azure-saving-2min",
+    "azure-stretch-p50",
+    "azure-stretch-p99",
+    "azure-links-per-region",
+    "azure-cut-off-by-one-failure",
+    "planetlab-route-changes",
+    "planetlab-paid-to-direct",
+    "registries-unequal-after-heal",
+];
+
+pub(crate) const SCALE_ROWS: &[&str] = &[
+    "scale-spf",
+    "scale-state",
+    "scale-link-state",
+    "scale-graph-built",
+    "scale-flat-spf",
+    "scale-flat-state",
+    "scale-flat-link-state",
+];
+
 /// Azure and PlanetLab, and the sequences of the registry.
 pub(crate) fn rows(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let azure = LatencyMatrix::azure();

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Tallies,
     /// Waits until no route of this region (or not the one to `to`) passes the link between `a` and `b`: the time as [`At`].
     Avoids { a: RegionId, b: RegionId, to: Option<RegionId>, patience_ms: u64 },
+    /// Waits until this region has given up its link to `peer`, and has told so: the time as [`At`].
+    GivenUp { peer: RegionId, patience_ms: u64 },
     /// The route to a region for a while: an event [`Taken`] at the beginning and at each change.
     RouteLog { to: RegionId, for_ms: u64 },
     /// Keeps the node's own thread busy for a share of the time.

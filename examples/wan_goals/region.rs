@@ -232,6 +232,9 @@ impl Region {
                 let clear = |view: &View| !uses_link(view, self.node.region(), (a, b), to);
                 voice.done(&self.when(clear, patience_ms).await?);
             }
+            Command::GivenUp { peer, patience_ms } => {
+                voice.done(&self.given_up(peer, Duration::from_millis(patience_ms)).await?);
+            }
             Command::Knows { region, patience_ms } => {
                 let known = |view: &View| view.registry.get(region).is_some();
                 voice.done(&self.when(known, patience_ms).await?);
@@ -331,6 +334,20 @@ impl Region {
                 bail!("it did not come true within {patience_ms} ms");
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn given_up(&self, peer: RegionId, patience: Duration) -> anyhow::Result<At> {
+        let until = Instant::now() + patience;
+        loop {
+            let status = self.node.status().await.context("the node is stopped")?;
+            if status.links.iter().all(|link| link.peer != peer) {
+                return Ok(At { at_us: now_us() });
+            }
+            if Instant::now() >= until {
+                bail!("the link to {peer} was not given up within {patience:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
         }
     }
 

@@ -11,11 +11,18 @@ use anyhow::Context as _;
 use fedist::registry::RegionId;
 
 use super::{
-    Row, percentile,
+    Row, note, percentile,
     protocol::{Command, Mesh},
     say,
     stage::{Federation, Plan, Site, region},
 };
+
+pub(crate) const ROWS: &[&str] = &[
+    "relay-one-way-p50",
+    "relay-one-way-p99",
+    "relay-bare-udp-forwarder-p50",
+    "relay-bare-udp-forwarder-p99",
+];
 
 pub(crate) fn rows(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     // 1 - 2 - 3 over loopback: 1 reaches 2 directly, and 3 through 2.
@@ -45,6 +52,15 @@ pub(crate) fn rows(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     }
     federation.end();
     forwarder.end();
+    for (what, samples) in [
+        ("direct", &direct),
+        ("over the relay", &relayed),
+        ("bare UDP, direct", &bare_direct),
+        ("bare UDP, forwarded", &bare_forwarded),
+    ] {
+        let (p50, p99) = (percentile(samples, 0.5), percentile(samples, 0.99));
+        note(&format!("  round trip {what:<20} p50 {p50:>6.1} us, p99 {p99:>6.1} us"));
+    }
     // One way, over the median of the direct way: the tail holds what direct round trips suffer too.
     let over = |with: &[f64], without: &[f64], share: f64| {
         (percentile(with, share) - percentile(without, 0.5)) / 2.0

@@ -80,7 +80,9 @@ impl Federation {
                 }
             }
         }
-        let fleet = Fleet::new(Hold::new(scratch), false);
+        // Logs of the regions are shown where they were asked for.
+        let verbose = std::env::var_os("FEDIST_LOG").is_some();
+        let fleet = Fleet::new(Hold::new(scratch), verbose);
         let mut federation = Self { plan, known: count, base, ca_dir, fleet, wan, listen };
         let mut waiting: Vec<usize> = (0..count).collect();
         let mut up: Vec<RegionId> = Vec::new();

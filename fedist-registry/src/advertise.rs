@@ -87,6 +87,50 @@ impl AdvertPace {
     }
 }
 
+/// Paces what a region announces of itself that is no bad news: at once, but once per second where changes go on and on, as
+/// in a region that starts among many.
+///
+/// Sixteen announcements may follow each other, later ones come a second after the one before, until none was needed for
+/// three seconds.
+#[derive(Clone, Debug, Default)]
+pub struct StatePace {
+    last: Option<Micros>,
+    /// Announcements since the last quiet time.
+    runs: u32,
+    due: Option<Micros>,
+}
+
+impl StatePace {
+    /// Nothing was announced yet.
+    pub const fn new() -> StatePace {
+        StatePace { last: None, runs: 0, due: None }
+    }
+
+    /// There is something to announce.
+    pub fn handle_news(&mut self, now: Micros) {
+        if self.last.is_none_or(|last| now - last >= QUIET) {
+            self.runs = 0;
+        }
+        let at = match self.last {
+            Some(last) if self.runs >= FREE => now.max(last + LATER),
+            _ => now,
+        };
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// When to announce: at once or later; none while there is nothing.
+    pub const fn poll_timeout(&self) -> Option<Micros> {
+        self.due
+    }
+
+    /// It was announced, when it was due or because it could not wait.
+    pub const fn handle_announced(&mut self, now: Micros) {
+        self.last = Some(now);
+        self.runs = self.runs.saturating_add(1);
+        self.due = None;
+    }
+}
+
 fn moved(told: LinkCost, cost: LinkCost) -> bool {
     let slack = (told.units() / 20).max(SLACK.units());
     cost.units().abs_diff(told.units()) > slack
@@ -95,6 +139,11 @@ fn moved(told: LinkCost, cost: LinkCost) -> bool {
 /// Good exchanges before a link is announced.
 const EXCHANGES: u8 = 2;
 const PAUSE: Micros = Micros::from_secs(5);
+/// Announcements in a row that need not keep their distance.
+const FREE: u32 = 16;
+const LATER: Micros = Micros::from_secs(1);
+/// Without an announcement for this long, the next is a first one again.
+const QUIET: Micros = Micros::from_secs(3);
 /// 1 ms.
 const SLACK: LinkCost = LinkCost::from_units(100);
 
@@ -103,6 +152,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Announcements of a region in which something changes every 10 ms until `until`, in ms.
+    fn announced(until: u64) -> Vec<u64> {
+        let (mut pace, mut at) = (StatePace::new(), Vec::new());
+        for now in 0..until + 5_000 {
+            if now % 10 == 0 && now < until {
+                pace.handle_news(Micros::from_millis(now));
+            }
+            if pace.poll_timeout().is_some_and(|due| due <= Micros::from_millis(now)) {
+                pace.handle_announced(Micros::from_millis(now));
+                at.push(now);
+            }
+        }
+        at
+    }
+
+    #[test]
+    fn a_few_announcements_go_out_at_once_and_many_come_once_per_second() {
+        assert_eq!(announced(1), [0]);
+        assert_eq!(announced(40), [0, 10, 20, 30]);
+        let at = announced(10_000);
+        assert!(at[..16].iter().all(|at| *at < 160), "{at:?}");
+        assert!(at[15..].windows(2).all(|two| two[1] - two[0] >= 1_000), "{at:?}");
+        assert_eq!(at.len(), 26, "{at:?}");
+        assert!(at.last().is_some_and(|at| *at >= 9_990), "the last change is told: {at:?}");
+    }
 
     fn ms(ms: u64) -> LinkCost {
         LinkCost::from_micros(ms * 1_000)

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LinkState, LinkStateDb, Micros, RegionId};
+use crate::{LinkAdvert, LinkState, LinkStateDb, Micros, RegionId};
 pub use digest::Digest;
 use link::FloodLink;
 pub use span::Span;
@@ -179,7 +179,9 @@ impl Flood {
         self.handle_link_down(now, peer);
         // One side begins; the other does if nothing comes.
         let wait = if self.me < peer { Micros::ZERO } else { COMPARE_PATIENCE };
-        self.links.insert(peer, FloodLink::new(now + wait));
+        // With many links in the tree every state would come many times, until copies have pruned them again.
+        let in_tree = self.links.values().filter(|link| link.in_tree).count();
+        self.links.insert(peer, FloodLink::new(now + wait, in_tree < TREE_LINKS_AT_FIRST));
     }
 
     /// A link is gone, and with it what was asked there.
@@ -621,12 +623,14 @@ impl Flood {
     }
 }
 
-/// Whether a new state says something that must be known everywhere at once: a link is gone, or frames in transit should
-/// go elsewhere.
+/// Whether a new state says something that must be known everywhere at once: a link is gone that was not about to be
+/// closed, or frames in transit should go elsewhere.
 pub fn is_urgent(old: Option<&LinkState>, new: &LinkState) -> bool {
     old.is_some_and(|old| {
         let kept: BTreeSet<RegionId> = new.links.iter().map(|link| link.to).collect();
-        (new.no_transit && !old.no_transit) || old.links.iter().any(|link| !kept.contains(&link.to))
+        // Routes left a link that was closed on purpose when its state said so.
+        let mut relied_on = old.links.iter().filter(|link| link.flags & LinkAdvert::CLOSING == 0);
+        (new.no_transit && !old.no_transit) || relied_on.any(|link| !kept.contains(&link.to))
     })
 }
 
@@ -675,6 +679,8 @@ pub const MAX_LEAP: u64 = 1 << 48;
 /// The highest sequence number.
 pub const MAX_SEQ: u64 = u64::MAX >> 1;
 
+/// A link that comes up is in the tree if fewer than this are. The tree grows where it turns out to need more.
+const TREE_LINKS_AT_FIRST: usize = 4;
 /// How long digests for links outside the tree are collected.
 const HAVE_DELAY: Micros = Micros::from_millis(200);
 /// How long a state that a digest named may take to come along the tree.

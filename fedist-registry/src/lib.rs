@@ -77,7 +77,7 @@ mod route;
 mod delineation;
 mod discovery;
 
-pub use advertise::AdvertPace;
+pub use advertise::{AdvertPace, StatePace};
 pub use allowance::Allowance;
 pub use area::Areas;
 pub use area_map::{AreaConfig, AreaMap};

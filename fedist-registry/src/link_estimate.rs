@@ -10,7 +10,8 @@ use crate::{LinkCost, Micros};
 /// to be seen: where two samples in a row are off by more than a quarter of the mean, and to the same side, the gain of the
 /// mean is the time since the last one over 4 s, up to 1/3, that of the deviation the double. A single outlier never counts
 /// for more than 1/8. The minimum is over two windows of 30 s that take turns, so it
-/// forgets a faster past within a minute, and a link that went quiet keeps its last value.
+/// forgets a faster past within a minute, and a link that went quiet keeps its last value. A window with fewer than four
+/// samples lasts longer, two minutes at most: of the two that an idle link is probed for in 30 s both may be late.
 ///
 /// The cost of one direction is `P + Q`, plus what losses cost:
 ///
@@ -25,6 +26,7 @@ pub struct LinkEstimate {
     smoothed: Option<Smoothed>,
     window_start: Micros,
     window_min: Option<u32>,
+    window_samples: u32,
     previous_min: Option<u32>,
     loss_permille: u16,
     samples: u64,
@@ -49,6 +51,7 @@ impl LinkEstimate {
     pub fn sample(&mut self, now: Micros, rtt_us: u32) {
         self.samples = self.samples.saturating_add(1);
         let rtt = u64::from(rtt_us) << 8;
+        let pause = now - self.sampled_at;
         let gain = self.gain(now, rtt);
         let mix = |old: u64, new: u64, gain: u64| (old * (256 - gain) + new * gain + 128) >> 8;
         self.smoothed = Some(match self.smoothed {
@@ -58,8 +61,9 @@ impl LinkEstimate {
                 deviation_x256: mix(deviation_x256, mean_x256.abs_diff(rtt), 2 * gain),
             },
         });
-        self.rotate(now);
+        self.rotate(now, pause);
         self.window_min = Some(self.window_min.map_or(rtt_us, |min| min.min(rtt_us)));
+        self.window_samples = self.window_samples.saturating_add(1);
     }
 
     /// Says what share of packets is lost, in thousandths; the shell reads it from the transport's own statistics.
@@ -75,7 +79,7 @@ impl LinkEstimate {
     /// The least round trip of the last 30 to 60 s; on a link that went quiet, of its last time of use.
     pub fn min_rtt_us(&self, now: Micros) -> Option<u32> {
         match (self.window_min, self.previous_min) {
-            (Some(min), Some(_)) if now - self.window_start >= WINDOW => Some(min),
+            (Some(min), Some(_)) if self.is_over(now) => Some(min),
             (Some(min), Some(previous)) => Some(min.min(previous)),
             (min, previous) => min.or(previous),
         }
@@ -150,22 +154,30 @@ impl LinkEstimate {
         if again { gain.clamp(LEAST_GAIN, MOST_GAIN) } else { LEAST_GAIN }
     }
 
-    fn rotate(&mut self, now: Micros) {
+    fn rotate(&mut self, now: Micros, pause: Micros) {
         if self.window_min.is_none() {
             self.window_start = now;
             return;
         }
-        let age = now - self.window_start;
-        if age < WINDOW {
+        if !self.is_over(now) {
             return;
         }
         // After a pause of a whole window the one that just ended is too old to count.
-        self.previous_min = self.window_min.take().filter(|_| age < WINDOW + WINDOW);
-        self.window_start = now;
+        self.previous_min = self.window_min.take().filter(|_| pause < WINDOW);
+        (self.window_start, self.window_samples) = (now, 0);
+    }
+
+    /// Whether the window has lasted long enough for what it measured.
+    fn is_over(&self, now: Micros) -> bool {
+        let age = now - self.window_start;
+        age >= LONGEST || (age >= WINDOW && self.window_samples >= ENOUGH)
     }
 }
 
 const WINDOW: Micros = Micros::from_secs(30);
+/// Of a window with fewer samples than this.
+const LONGEST: Micros = Micros::from_secs(120);
+const ENOUGH: u32 = 4;
 /// Gains are in 256ths.
 const LEAST_GAIN: u64 = 32;
 const MOST_GAIN: u64 = 85;
@@ -271,6 +283,23 @@ mod tests {
             estimate.sample(secs(second), 20_000);
             let expected = if second < 60 { 10_000 } else { 20_000 };
             assert_eq!(estimate.min_rtt_us(secs(second)), Some(expected), "after {second} s");
+        }
+    }
+
+    #[test]
+    fn late_answers_on_a_link_that_is_probed_rarely_do_not_change_its_minimum() {
+        let mut estimate = LinkEstimate::new();
+        for probe in 0..40 {
+            let now = secs(15 * probe);
+            estimate.sample(now, if probe % 4 == 0 { 40_000 } else { 43_500 });
+            assert_eq!(estimate.min_rtt_us(now), Some(40_000), "probe {probe}");
+        }
+        // One that became longer is believed after two to four minutes.
+        for probe in 40..60 {
+            let now = secs(15 * probe);
+            estimate.sample(now, 43_500);
+            let expected = if probe < 56 { None } else { Some(43_500) };
+            assert!(expected.is_none() || estimate.min_rtt_us(now) == expected, "probe {probe}");
         }
     }
 

@@ -125,6 +125,11 @@ impl LinkLiveness {
         self.state
     }
 
+    /// Whether an answer is awaited: then what came in since the last look is a sign of life, while it may be old otherwise.
+    pub fn awaits(&self) -> bool {
+        self.awaiting_since.is_some()
+    }
+
     /// How long nothing is heard before an idle link is probed, from now on.
     pub fn set_idle(&mut self, idle: Micros) {
         self.patience.idle = idle;

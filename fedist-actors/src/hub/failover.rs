@@ -68,7 +68,8 @@ impl Core {
             let received = port.tx.stats().datagrams_received;
             if received != port.datagrams_received {
                 port.datagrams_received = received;
-                if port.liveness.handle_rx(now) {
+                // On an idle link these came with the last frames, up to a whole idle time ago.
+                if port.liveness.awaits() && port.liveness.handle_rx(now) {
                     recovered.push(*peer);
                 }
             }

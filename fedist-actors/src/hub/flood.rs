@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use fedist_registry::{Flood, FloodMessage, LinkState, Micros, RegionId, Status, is_urgent};
+use fedist_registry::{
+    Flood, FloodMessage, LinkState, Micros, RegionId, StatePace, Status, is_urgent,
+};
 use fedist_transport::wire::{Class, HOP_HEADER_LEN};
 
 use super::{Core, control::Control};
@@ -16,6 +18,8 @@ pub(super) struct Flooding {
     links: HashMap<RegionId, u64>,
     /// What others were told of this region last; nothing before it is live.
     announced: Option<LinkState>,
+    /// When they are told next: what is no bad news has to wait where there is much of it.
+    pace: StatePace,
     /// The start number of each region's node, as the upper half of its sequence numbers says.
     lives: HashMap<RegionId, u32>,
     /// When a link whose queue was full is tried again.
@@ -30,6 +34,7 @@ impl Flooding {
             flood: Flood::new(me),
             links: HashMap::new(),
             announced: None,
+            pace: StatePace::new(),
             lives: HashMap::new(),
             retry_at: None,
             bytes_sent: 0,
@@ -55,24 +60,43 @@ impl Flooding {
 }
 
 impl Core {
-    /// Links or the own state may have changed: whoever has not heard of it is told.
+    /// Links or the own state may have changed: whoever has not heard of it is told, of bad news at once.
     pub(super) fn flood_own_state(&mut self) {
         let now = self.now();
         self.follow_links(now);
-        let told = self.flooding.announced.as_ref();
-        if self.is_live() && told.is_none_or(|told| told.seq < self.own_state.seq) {
-            let urgent = is_urgent(told, &self.own_state);
-            self.flooding.announced = Some(self.own_state.clone());
-            self.flooding.flood.announce(now, urgent);
-            self.count("link_states_announced");
+        if self.has_news() {
+            let told = self.flooding.announced.as_ref();
+            let urgent = told.is_none() || is_urgent(told, &self.own_state);
+            if !urgent {
+                self.flooding.pace.handle_news(now);
+            }
+            if urgent || self.flooding.pace.poll_timeout().is_some_and(|at| at <= now) {
+                self.announce_own_state(now);
+            }
         }
         self.flush_flood();
     }
 
-    /// Whether others were told what the own state says, or will not be because this region is not live.
-    pub(super) fn is_announced(&self) -> bool {
+    /// Whether others do not know yet what the own state says, and should.
+    fn has_news(&self) -> bool {
         let told = self.flooding.announced.as_ref();
-        !self.is_live() || told.is_some_and(|told| told.seq == self.own_state.seq)
+        self.is_live() && told.is_none_or(|told| told.seq < self.own_state.seq)
+    }
+
+    fn announce_own_state(&mut self, now: Micros) {
+        self.flooding.pace.handle_announced(now);
+        if !self.has_news() {
+            return;
+        }
+        let told = self.flooding.announced.replace(self.own_state.clone());
+        let urgent = is_urgent(told.as_ref(), &self.own_state);
+        self.flooding.flood.announce(now, urgent);
+        self.count("link_states_announced");
+    }
+
+    /// Whether others were told what the own state says, or are about to be, or will not be because this region is not live.
+    pub(super) fn is_announced(&self) -> bool {
+        !self.has_news() || self.flooding.pace.poll_timeout().is_some()
     }
 
     /// Tells the engine which links came and went since the last time.
@@ -145,6 +169,9 @@ impl Core {
 
     /// What is due now.
     pub(super) fn tick_flood(&mut self, now: Micros) {
+        if self.flooding.pace.poll_timeout().is_some_and(|at| at <= now) {
+            self.announce_own_state(now);
+        }
         if self.flooding.flood.poll_timeout().is_some_and(|at| at <= now) {
             self.flooding.flood.handle_timeout(now);
         }
@@ -174,8 +201,12 @@ impl Core {
         let now = self.now();
         self.flooding.retry_at =
             self.flooding.flood.has_output().then(|| now + Micros::from_millis(10));
-        for at in [self.flooding.retry_at, self.flooding.flood.poll_timeout()].into_iter().flatten()
-        {
+        let deadlines = [
+            self.flooding.retry_at,
+            self.flooding.flood.poll_timeout(),
+            self.flooding.pace.poll_timeout(),
+        ];
+        for at in deadlines.into_iter().flatten() {
             self.arm(at);
         }
     }

@@ -32,9 +32,9 @@ pub(super) struct FloodLink {
 }
 
 impl FloodLink {
-    pub(super) fn new(compare_at: Micros) -> FloodLink {
+    pub(super) fn new(compare_at: Micros, in_tree: bool) -> FloodLink {
         FloodLink {
-            in_tree: true,
+            in_tree,
             urgent: BTreeSet::new(),
             push: BTreeSet::new(),
             asked: BTreeSet::new(),

@@ -349,6 +349,24 @@ fn a_state_is_urgent_when_it_takes_something_away() {
     assert!(!is_urgent(Some(&old), &state(1, 2, &[2, 3, 4])));
     assert!(is_urgent(Some(&old), &state(1, 2, &[2, 4])));
     assert!(is_urgent(Some(&old), &LinkState { no_transit: true, ..old.clone() }));
+    let mut closing = old;
+    closing.links[1].flags = LinkAdvert::CLOSING;
+    assert!(!is_urgent(Some(&closing), &state(1, 3, &[2])), "nobody takes it any more");
+    assert!(is_urgent(Some(&closing), &state(1, 3, &[3])));
+}
+
+#[test]
+fn a_link_that_comes_up_beside_many_others_begins_outside_the_tree() {
+    let mut flood = Flood::new(id(1));
+    for peer in 2..=10 {
+        flood.handle_link_up(Micros::ZERO, id(peer));
+    }
+    let in_tree = |flood: &Flood| (2..=10).filter(|peer| flood.is_tree_link(id(*peer))).count();
+    assert_eq!(in_tree(&flood), TREE_LINKS_AT_FIRST);
+    for peer in 2..=5 {
+        flood.handle_link_down(Micros::ZERO, id(peer));
+    }
+    assert_eq!(in_tree(&flood), 1, "one of the others takes their place");
 }
 
 /// Two neighbours with databases of their own.

@@ -143,25 +143,37 @@ struct Judged {
 /// What is remembered of a link, open or closed.
 #[derive(Copy, Clone, Debug)]
 struct Remembered {
-    /// Smoothed over half a minute, so that a moment's jitter decides nothing.
-    cost: LinkCost,
+    /// The least cost since `since`, and in the time before. What a link costs at most times is little more; a region
+    /// that starts among many, or is short of processor time, measures much more for a while, and must not hold that
+    /// against a link that it has closed meanwhile.
+    least: LinkCost,
+    least_before: LinkCost,
+    since: Micros,
     at: Micros,
-    samples: u32,
-    /// How often it was not worth keeping. Each time the next one is twice as dear, and has to be worth more.
+    /// How often it was not worth keeping. Each time the next one is twice as dear, and less is enough to keep it.
     closed: u32,
 }
 
 impl Remembered {
+    fn new(now: Micros, cost: LinkCost) -> Self {
+        Remembered { least: cost, least_before: LinkCost::MAX, since: now, at: now, closed: 0 }
+    }
+
     fn take(&mut self, now: Micros, cost: LinkCost) {
-        self.samples = (self.samples + 1).min(SMOOTHED_SAMPLES);
-        let weight = u64::from(self.samples);
-        let sum = u64::from(self.cost.units()) * (weight - 1) + u64::from(cost.units());
-        let mean = (sum + weight / 2) / weight;
-        self.cost = LinkCost::from_units(u32::try_from(mean).unwrap_or(u32::MAX));
+        if now.saturating_sub(self.since) >= LEAST_OVER {
+            (self.least_before, self.least, self.since) = (self.least, cost, now);
+        }
+        self.least = self.least.min(cost);
         self.at = now;
     }
 
-    /// By how many percent the thresholds of opening and closing are farther apart than at first.
+    /// What the link costs when nothing is in the way: the least of the last one to two minutes in which it was open.
+    fn cost(&self) -> LinkCost {
+        self.least.min(self.least_before)
+    }
+
+    /// By how many percent less a way around may be longer before a link is worth keeping that came and went. The
+    /// threshold of opening stays, or such pairs would have long ways for good.
     fn band(&self) -> u32 {
         self.closed.min(4) * 2
     }
@@ -312,7 +324,7 @@ impl MeshPlanner {
         let held = self.memory.get(&to)?;
         let fresh =
             self.links.contains_key(&to) || now.saturating_sub(held.at) <= self.config.memory;
-        fresh.then_some(held.cost)
+        fresh.then_some(held.cost())
     }
 
     /// Looks at everything and says what to do. Costs one run of Dijkstra, and one more for each link that is reviewed; in
@@ -448,7 +460,7 @@ impl MeshPlanner {
                 judged.rate += weight * (carried as f64 / seconds - judged.rate);
             }
             if let Some(cost) = link.cost {
-                let fresh = Remembered { cost, at: now, samples: 0, closed: 0 };
+                let fresh = Remembered::new(now, cost);
                 let held = self.memory.entry(link.peer).or_insert(fresh);
                 if now.saturating_sub(held.at) > self.config.memory {
                     *held = fresh;
@@ -476,7 +488,7 @@ impl MeshPlanner {
             .iter()
             .filter_map(|(to, held)| {
                 let light = light_us(self.me, *to, registry).filter(|light| *light >= FAR_LIGHT)?;
-                Some(held.cost.as_micros().saturating_mul(100) / light)
+                Some(held.cost().as_micros().saturating_mul(100) / light)
             })
             .collect();
         if ratios.len() >= 3 {
@@ -577,7 +589,7 @@ impl MeshPlanner {
         let (_, beyond, _) = all.select_nth_unstable(near);
         let far = self
             .settled(now, LinkReason::Random)
-            .filter(|peer| self.memory.get(peer).is_some_and(|held| held.cost > *beyond));
+            .filter(|peer| self.memory.get(peer).is_some_and(|held| held.cost() > *beyond));
         self.config.random.saturating_sub(far.count())
     }
 
@@ -624,8 +636,7 @@ impl MeshPlanner {
                 continue;
             };
             let avoided = self.avoids(to) || !(view.dialable)(to);
-            let band = self.memory.get(&to).map_or(0, |held| held.band());
-            let percent = self.config.open_percent.saturating_add(band);
+            let percent = self.config.open_percent;
             let (direct, price) = self.worth_of_link(to, now, view, path);
             if avoided || !exceeds(path, direct, percent) {
                 self.ledger.write_off(to);
@@ -729,7 +740,7 @@ impl MeshPlanner {
                     && !retiring.forced
                     && !self.is_idle(peer, now)
                     && way.zip(self.memory.get(&peer)).is_some_and(|(way, held)| {
-                        exceeds(way, held.cost, self.config.open_percent)
+                        exceeds(way, held.cost(), self.config.open_percent)
                     }));
             let quiet = now.saturating_sub(retiring.quiet_since) >= QUIET;
             if self.parted.contains(&peer) {
@@ -786,7 +797,7 @@ impl MeshPlanner {
             let Some((way, held)) = way.zip(self.memory.get(&peer).copied()) else {
                 continue;
             };
-            let direct = held.cost;
+            let direct = held.cost();
             judged.saving_us = way.as_micros().saturating_sub(direct.as_micros());
             let usefulness = judged.usefulness();
             if !advertised || judged.retiring.is_some() || kept {
@@ -856,7 +867,8 @@ const ATTEMPTS: u32 = 3;
 const UNLIKELY: u64 = 4;
 /// Reviews that must agree before a link goes, the first time.
 const DOUBTS: u32 = 2;
-const SMOOTHED_SAMPLES: u32 = 32;
+/// Over how long the least cost of a link is kept, and that time again.
+const LEAST_OVER: Micros = Micros::from_secs(60);
 const SECOND_WAITS: Micros = Micros::from_secs(1);
 const PURCHASE_TIMEOUT: Micros = Micros::from_secs(60);
 const REFUSED_FIRST: Micros = Micros::from_secs(60);

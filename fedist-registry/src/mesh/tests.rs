@@ -268,6 +268,37 @@ fn a_link_opened_in_vain_is_closed_gracefully_and_not_tried_again() {
 }
 
 #[test]
+fn a_link_that_measured_too_much_while_its_region_was_busy_is_kept_and_bought_again() {
+    let mut bench = square(MeshConfig::default());
+    bench.link(1, 3, 30);
+    for second in 0..40_u64 {
+        bench.talk(3, 1);
+        // One sample in eight shows the link as it is.
+        let ms = if second % 8 == 3 { 30 } else { 100 + 10 * (second % 7) };
+        let link = bench.links.iter_mut().find(|link| link.peer == region(3)).unwrap();
+        link.cost = Some(LinkCost::from_micros(ms * 1000));
+        assert_eq!(bench.plan().retiring, [], "after {second} s");
+    }
+    bench.unlink(3);
+    assert!(bench.wants_after(3, 50), "it was lost, and is worth having");
+}
+
+#[test]
+fn what_a_link_has_cost_for_minutes_is_what_it_costs() {
+    let mut bench = square(MeshConfig::default());
+    bench.link(1, 3, 30);
+    let goes = (0..300).any(|second| {
+        if second == 20 {
+            let link = bench.links.iter_mut().find(|link| link.peer == region(3)).unwrap();
+            link.cost = Some(LinkCost::from_micros(90_000));
+        }
+        bench.talk(3, 1);
+        bench.plan().retiring.contains(&region(3))
+    });
+    assert!(goes, "the way around is shorter by now");
+}
+
+#[test]
 fn a_link_that_is_used_and_worth_it_stays_and_an_idle_one_goes() {
     let mut bench = square(MeshConfig::default());
     bench.link(1, 3, 30);
