@@ -170,12 +170,14 @@ impl DelineatorAt {
         self.ask(AskReports {}).await
     }
 
-    /// Asks; again, for a while, if it was just being started anew and so has not handled the message.
+    /// Asks; again, for a while, if it is just being started anew. None of the questions does harm when it is handled twice.
     async fn ask<M: WireMessage + Clone>(&self, message: M) -> Result<M::Result, AskError> {
         let delineator = RegionPid::new(self.region, service::DELINEATOR);
         for _ in 0..RESTART_ATTEMPTS {
             match delineator.send(&self.node, message.clone()).await {
-                Err(AskError::NoActor(_)) => self.node.sleep(RESTART_PAUSE).await,
+                Err(AskError::NoActor(_) | AskError::NoReply(_)) => {
+                    self.node.sleep(RESTART_PAUSE).await;
+                }
                 answer => return answer,
             }
         }

@@ -23,7 +23,8 @@ fn the_runtimes_own_services_hang_in_a_tree_and_relays_below_it() {
         let net = MemoryNet::new(41);
         let nodes = chain(&net, 2).await;
         let tree = system(&nodes[0]);
-        let services = ["relays", "registrar", "names", "tasks", "groups", "echo", "hub"];
+        let services =
+            ["relays", "registrar", "names", "delineator", "tasks", "groups", "echo", "hub"];
         assert_eq!(names(&tree.children)[..services.len()], services);
         let hub = tree.children.iter().find(|child| child.name == "hub").unwrap();
         assert_eq!(hub.pid, Some(RegionPid::new(id(1), service::HUB)));
@@ -60,6 +61,7 @@ fn any_service_that_is_killed_is_started_again_under_its_id() {
             service::NAMES,
             service::ECHO,
             service::REGISTRAR,
+            service::DELINEATOR,
             service::TASKS,
             service::GROUPS,
             service::HUB,
