@@ -92,7 +92,7 @@ fn the_system_supervisor_itself_is_started_again_with_all_its_services() {
             nodes[1].tree().iter().any(|tree| {
                 tree.name == "system"
                     && tree.pid != Some(old)
-                    && tree.children.len() == 7
+                    && tree.children.len() == 8
                     && tree.children.iter().all(|child| child.state == ChildState::Running)
             })
         })
