@@ -65,24 +65,26 @@ fn absent(folders: &[&str], words: &[&str], allowed: impl Fn(&str) -> bool) {
     assert!(found.is_empty(), "must be absent:\n{}", found.join("\n"));
 }
 
-const CRATES: [&str; 6] = [
+const CRATES: [&str; 7] = [
     "fedist-registry/src",
     "fedist-sim/src",
     "fedist-transport/src",
     "fedist-actors/src",
     "fedist-macros/src",
+    "fedist-testkit/src",
     "src",
 ];
 
 #[test]
 fn imports_follow_the_arrow() {
     absent(
-        &["fedist-registry/src", "fedist-sim/src"],
+        &["fedist-registry/src", "fedist-sim/src", "fedist-testkit/src"],
         &["fedist_transport", "fedist_actors", "fedist::"],
         |_| false,
     );
     absent(&["fedist-transport/src"], &["fedist_actors", "fedist::"], |_| false);
     absent(&["fedist-actors/src"], &["use fedist::"], |_| false);
+    absent(&["fedist-testkit/src"], &["fedist_registry", "fedist_sim"], |_| false);
 }
 
 #[test]
@@ -133,6 +135,15 @@ fn engines_of_names_tasks_and_timers_have_no_clock_no_runtime_and_no_dice() {
         &["fedist-actors/src/names", "fedist-actors/src/task", "fedist-actors/src/timers"],
         &["Instant::now", "SystemTime", "tokio::", "actix", "Rng::new", "fastrand::u", ".clock"],
         |name| !engines.iter().any(|engine| name.ends_with(engine)),
+    );
+}
+
+#[test]
+fn the_choice_of_tests_knows_no_process_no_console_and_no_harness() {
+    absent(
+        &["fedist-testkit/src"],
+        &["std::env", "env::", "std::process", "std::io", "std::fs", "libtest_mimic", "tokio::"],
+        |name| name.ends_with("/suite.rs") || name.ends_with("/failed.rs"),
     );
 }
 
@@ -190,7 +201,9 @@ fn no_file_grows_beyond_what_one_can_read() {
 #[test]
 fn every_crate_takes_versions_and_lints_from_the_workspace() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for member in ["fedist-registry", "fedist-transport", "fedist-actors", "fedist-macros"] {
+    for member in
+        ["fedist-registry", "fedist-transport", "fedist-actors", "fedist-macros", "fedist-testkit"]
+    {
         let manifest = fs::read_to_string(root.join(member).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{member}: lints of the workspace");
         for line in manifest.lines().skip_while(|line| *line != "[dependencies]") {
