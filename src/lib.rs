@@ -11,7 +11,9 @@
 //! - [`Context::monitor`], [`Context::link`], [`Node::monitor`], [`Down`], [`ExitReason`], [`Supervisor`], [`child`], [`Tree`]: failure.
 //! - [`Node::register`], [`Node::whereis`], [`Via`], [`Alias`]: names; [`Undelivered`]: what did not arrive; [`TimerRef`].
 //! - [`task`](macro@task), [`Tasks`], [`TaskHandle`]: work in other regions.
+//! - [`Node::delineate`], [`home_of`], [`Node::scatter`], [`Node::ask_home`]: where things belong, and having them done there.
 //! - [`Groups`], [`Member`], [`GroupEvent`]: actors under a common name, and one message to all of them.
+//! - [`Discovery`], [`Node::connect`], [`Node::disconnect`], [`Node::reachable_regions`]: finding other regions, and links by hand.
 //! - [`NodeStatus`], [`DeadLetter`], [`View`]: what a node knows and what it dropped.
 //! - [`registry`]: ids, the registry's log, link costs, routes, delineation rules; all of it pure.
 //! - [`transport`]: wire format, sessions, QUIC, identities, the memory fabric and the WAN emulator.
@@ -44,6 +46,8 @@ mod guides {
     mod tasks {}
     #[doc = include_str!("../docs/groups.md")]
     mod groups {}
+    #[doc = include_str!("../docs/delineation.md")]
+    mod delineation {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/coming-from-actix.md")]
@@ -60,6 +64,8 @@ mod guides {
     mod registry {}
     #[doc = include_str!("../docs/routing.md")]
     mod routing {}
+    #[doc = include_str!("../docs/discovery.md")]
+    mod discovery {}
     #[doc = include_str!("../docs/wire-protocol.md")]
     mod wire_protocol {}
 }

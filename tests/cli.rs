@@ -339,6 +339,90 @@ fn regions_move_split_and_leave_at_run_time() {
 }
 
 #[test]
+fn regions_are_discovered_connected_and_disconnected() {
+    let dir = scratch();
+    let bare = ["--topology", "tree"];
+    let root =
+        Node::start(&dir, "root", &[&["--region", "1", "--name", "root"], &bare[..]].concat());
+    let ca = dir.path().join("root");
+    let peers = dir.path().join("peers");
+    let peers_env = |node: &mut Command| {
+        node.env("FEDIST_PEERS", format!("{}, 127.0.0.1:9", root.address));
+    };
+    let below = ["--parent", "1", "--ca-dir", text(&ca), "--discover-every", "100"];
+    let file = ["--region", "2", "--name", "near", "--discover-file", text(&peers)];
+    let env = ["--discover-env", "FEDIST_PEERS"];
+    let near =
+        Node::start_with(&dir, "near", &[&file, &below[..], &env, &bare].concat(), peers_env);
+    let config = dir.path().join("far.toml");
+    let port = root.address.rsplit_once(':').unwrap().1;
+    let settings = format!(
+        "region = 3\nname = \"far\"\nparent = 1\ntopology = \"tree\"\ndiscover-dns = [\"localhost:{port}\"]\ndata-dir = \"{}\"\nca-dir = \"{}\"\n",
+        text(&dir.path().join("far")),
+        text(&ca)
+    );
+    fs::write(&config, settings).unwrap();
+    let far = Node::start(&dir, "far", &["--config", text(&config)]);
+
+    let linked = |node: &Node, peer: u16| {
+        let links = node.ask(&["links"]);
+        array(&links["links"]).iter().find(|link| link["peer"] == peer).cloned()
+    };
+    let peer = |node: &Node, address: &str| {
+        let links = node.ask(&["links"]);
+        array(&links["peers"]).iter().find(|peer| peer["address"] == address).cloned()
+    };
+    let by = |found: Option<Value>| found.map(|found| found["sources"][0].clone());
+    assert_eq!(by(peer(&near, &root.address)), Some("env FEDIST_PEERS".into()));
+    wait_for("nobody at port 9", || {
+        peer(&near, "127.0.0.1:9").is_some_and(|it| it["state"] == "failing")
+    });
+    assert_eq!(by(peer(&far, &root.address)), Some(format!("dns localhost:{port}").into()));
+    assert!(linked(&near, 3).is_none());
+    let system = near.ask(&["tree"])["trees"][0].clone();
+    let services = array(&system["children"]);
+    assert!(services.iter().any(|service| service["name"] == "discovery"), "{system}");
+    fs::write(&peers, format!("{}  # far\n", far.address)).unwrap();
+    wait_for("the line is found", || {
+        linked(&near, 3).is_some_and(|link| link["reason"] == "discovered")
+    });
+    let shown = near.command(&["links"]).stdout;
+    for part in ["discovered", &far.address, "3 far", &format!("file {}", text(&peers))] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+
+    let parted = near.ask(&["disconnect", "far"]);
+    assert_eq!((&parted["region"], &parted["peer"]), (&2.into(), &3.into()), "{parted}");
+    assert!(linked(&near, 3).is_none());
+    assert_eq!(near.ask(&["links"])["disconnected"], serde_json::json!([3]));
+    assert!(near.command(&["links"]).stdout.contains("disconnected from 3 far"));
+    assert!(near.command(&["regions"]).stdout.contains("over 1, disconnected"));
+    assert_eq!(near.ask(&["ping", "far", "--count", "2"])["lost"], 0, "over the root");
+    let refused = far.command(&["connect", &near.address]);
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(refused.error_line().contains("it was told to disconnect"), "{refused:?}");
+    let linked_again = near.command(&["connect", "far"]);
+    assert_eq!(linked_again.code, 0, "{linked_again:?}");
+    assert_eq!(linked_again.stdout, "region 2 near is linked to region 3 far\n");
+    assert_eq!(near.ask(&["connect", &far.address])["peer"], 3);
+    for (args, code, says) in [
+        (&["connect", "nowhere:"][..], 2, "host:port"),
+        (&["connect", "99"], 1, "unknown region (99"),
+        (&["connect", "127.0.0.1:9"], 6, "127.0.0.1:9"),
+        (&["connect", "near"], 1, "region 2 is this node's own"),
+        (&["disconnect", "near"], 1, "region 2 is this node's own"),
+        (&["disconnect", "nobody"], 1, "unknown region (nobody"),
+        (&["disconnect", "127.0.0.1:9"], 2, "region name '127.0.0.1:9'"),
+    ] {
+        let refused = near.command(args);
+        assert_eq!(refused.code, code, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains(says), "{args:?}: {refused:?}");
+    }
+    let only_way = far.command(&["disconnect", "root"]);
+    assert!(only_way.code == 0 || only_way.stderr.contains("is the parent"), "{only_way:?}");
+}
+
+#[test]
 fn a_node_comes_back_on_its_data_directory_and_its_file_of_a_crash_misleads_nobody() {
     let dir = scratch();
     let mut root = Node::start(&dir, "root", &["--region", "1"]);
@@ -663,9 +747,19 @@ impl Node {
     /// Starts `fedist node` on the folder `name`, unless `args` name a configuration, and waits for
     /// its greeting.
     fn start(dir: &TempDir, name: &str, args: &[&str]) -> Node {
+        Self::start_with(dir, name, args, |_| {})
+    }
+
+    /// The same, with more to be said about the process.
+    fn start_with(
+        dir: &TempDir,
+        name: &str,
+        args: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Node {
         let data_dir = dir.path().join(name);
         let mut node = command(&["node"]);
-        node.args(args);
+        prepare(node.args(args));
         if !args.contains(&"--config") {
             node.arg("--data-dir").arg(&data_dir);
         }

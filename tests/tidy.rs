@@ -139,6 +139,15 @@ fn engines_of_names_tasks_and_timers_have_no_clock_no_runtime_and_no_dice() {
 }
 
 #[test]
+fn the_plan_of_scattered_pieces_has_no_clock_no_runtime_and_no_dice() {
+    absent(
+        &["fedist-actors/src/scatter"],
+        &["Instant::now", "SystemTime", "tokio::", "actix", "Rng::new", "fastrand::u", ".clock"],
+        |name| !name.ends_with("scatter/plan.rs"),
+    );
+}
+
+#[test]
 fn the_choice_of_tests_knows_no_process_no_console_and_no_harness() {
     absent(
         &["fedist-testkit/src"],

@@ -23,8 +23,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use crate::{
-    Context, Export, Node,
+    Context, Discovery, Export, Node,
     delineation::{DelineationBook, RuleFactory, own_factory},
+    discovery::AnyDiscovery,
     hub::{HubConfig, Launch},
     task::{Offers, Task},
 };
@@ -64,6 +65,8 @@ pub struct NodeBuilder {
     root_candidates: Vec<RegionId>,
     election_timeout: Duration,
     grant_lifetime: Duration,
+    discovery: Vec<Box<dyn AnyDiscovery>>,
+    discover_every: Duration,
     offers: Offers,
     rules: BTreeMap<String, RuleFactory>,
     delineated_by: Vec<RegionId>,
@@ -141,6 +144,8 @@ impl Node {
             root_candidates: Vec::new(),
             election_timeout: Duration::from_secs(2),
             grant_lifetime: Duration::from_secs(24 * 60 * 60),
+            discovery: Vec::new(),
+            discover_every: Duration::from_secs(5),
             offers: Offers::default(),
             rules: BTreeMap::new(),
             delineated_by: Vec::new(),
@@ -178,6 +183,23 @@ impl NodeBuilder {
     /// several times; they are tried in order.
     pub fn join(mut self, address: impl Into<String>) -> Self {
         self.join.push(address.into());
+        self
+    }
+
+    /// Asks `strategy` again and again for addresses of other regions. May be given several times; an address counts as long as one strategy has it.
+    ///
+    /// Until the region is live it joins through whoever answers at one of them, so a node may start with discovery and without
+    /// [`join`](Self::join), before there is anybody to be found. From then on a link is kept to each region that answers, as if
+    /// [`link`](Self::link) had named it, for as long as its address is discovered. At most 128 addresses are held.
+    pub fn discover(mut self, strategy: impl Discovery) -> Self {
+        self.discovery.push(Box::new(strategy));
+        self
+    }
+
+    /// How often strategies are asked that do not say so themselves. Default 5 s, at least 10 ms. Shorter finds sooner and asks
+    /// more.
+    pub fn discover_every(mut self, period: Duration) -> Self {
+        self.discover_every = period;
         self
     }
 
@@ -484,9 +506,9 @@ impl NodeBuilder {
                 self.region
             )));
         }
-        if self.parent.is_some() && self.join.is_empty() {
+        if self.parent.is_some() && self.join.is_empty() && self.discovery.is_empty() {
             return Err(config(format!(
-                "join (missing); region {} has a parent, so it is not the root and must join; give the address of the root or of a hub",
+                "join (missing); region {} has a parent, so it is not the root and must join; give the address of the root or of a hub, or a way to discover one",
                 self.region
             )));
         }
@@ -568,6 +590,8 @@ impl NodeBuilder {
             memory: self.memory,
             boot: self.boot,
             alias_ttl: self.alias_ttl,
+            discovery: self.discovery,
+            discover_every: self.discover_every,
             dial_only: self.dial_only,
             wait_until_live: self.wait_until_live,
             arbiters: self.arbiters,

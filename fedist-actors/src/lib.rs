@@ -43,6 +43,7 @@ mod ties;
 mod undelivered;
 
 mod delineation;
+mod discovery;
 mod echo;
 mod groups;
 mod names;
@@ -62,16 +63,18 @@ pub use delineation::{
     DelineationStatus, DelineatorAt, HomeAsk, HomeAskError, HomeError, HomeHold, RegionReport,
     RegionSource, ReplaceRuleError, SeedError, Where, home_of,
 };
+pub use discovery::{Discovery, DiscoveryError, DnsName, EnvVar, StaticList, WatchedFile};
 pub use echo::{Echo, EchoRequest, PingTarget, Pong};
 pub use exit::{Down, Exit, ExitReason, MonitorRef};
 pub use export::{Export, ExportError, Exportable};
 pub use fedist_macros::{Message, async_handler, task};
+pub use fedist_registry::{BadAddress, PeerState, PeerStatus, SourceStatus};
 pub use function::{FnAddr, Mailbox, MailboxEvent, Reply};
 pub use groups::{
     GroupCounters, GroupEvent, GroupWatch, Groups, JoinError, LeaveReason, Member, Meta,
     PublishError,
 };
-pub use hub::{ChangeError, PromoteError, Promotion};
+pub use hub::{ChangeError, ConnectError, DisconnectError, PromoteError, Promotion};
 pub use local_addr::LocalAddr;
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;

@@ -181,6 +181,15 @@ impl Node {
         self.0.stopped.load(Ordering::Acquire)
     }
 
+    /// The other regions that a way leads to now, in order: what `nodes()` is in Erlang. One that stopped or is cut off is not
+    /// among them, although it stays a member until it [leaves](Self::leave); a monitor of a region tells when that changes.
+    pub fn reachable_regions(&self) -> Vec<RegionId> {
+        let view = self.view();
+        let mut regions: Vec<RegionId> = view.routes.iter().map(|(to, _)| to).collect();
+        regions.sort_unstable();
+        regions
+    }
+
     /// Number of living actors, services and tasks.
     pub fn process_count(&self) -> usize {
         self.0.processes.len()

@@ -350,8 +350,8 @@ impl<T: Task> ScatterStream<T> {
                     .map(|record| (view.federation().cost_to(record.id), record.id))
                     .collect();
                 others.sort_unstable();
-                let others = others.into_iter().map(|(_, region)| region);
-                let region = self.plan.handle_home(now, index, home, others);
+                let others: Vec<RegionId> = others.into_iter().map(|(_, region)| region).collect();
+                let region = self.plan.handle_home(now, index, home, &others);
                 let work = self.plan.work(index);
                 self.node.inner().delineation.handle_placed(now, region, work);
             }

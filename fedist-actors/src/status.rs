@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fedist_registry::{ClockEstimate, Coordinates, LinkReason, RegionId, Status};
+use fedist_registry::{
+    ClockEstimate, Coordinates, LinkReason, PeerStatus, RegionId, SourceStatus, Status,
+};
 use serde::{Deserialize, Serialize};
 
 /// A snapshot of one node.
@@ -56,6 +58,15 @@ pub struct NodeStatus {
     pub routes: Vec<RouteStatus>,
     /// The open sessions.
     pub sessions: Vec<SessionStatus>,
+    /// The addresses that were discovered or connected to by hand.
+    #[serde(default)]
+    pub peers: Vec<PeerStatus>,
+    /// Who is asked for addresses.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
+    /// The regions that were parted from by hand.
+    #[serde(default)]
+    pub disconnected: Vec<RegionId>,
 }
 
 /// One region as the registry copy has it.

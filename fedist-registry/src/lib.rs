@@ -75,6 +75,7 @@ mod route;
 
 // Belonging.
 mod delineation;
+mod discovery;
 
 pub use advertise::AdvertPace;
 pub use allowance::Allowance;
@@ -88,6 +89,10 @@ pub use delineation::{
     HomeStamp, Homed, MeasuredRegion, Near, Nearest, NoHome, Performance, PlaceKey, Random,
     RangeEntry, RangeTable, RangeTableError, RegionFacts, RegionTable, RegionTableError,
     RoundRobin, Rule, Weight,
+};
+pub use discovery::{
+    AddressBook, BadAddress, News, PeerState, PeerStatus, SourceId, SourceStatus, Standing,
+    check_address,
 };
 pub use flood::{
     Delivery, Digest, Flood, FloodMessage, FloodStats, Heard, MAX_LEAP, MAX_SEQ, Span, is_urgent,

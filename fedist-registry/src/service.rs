@@ -18,3 +18,5 @@ pub const GROUPS: LocalId = LocalId::known(6);
 pub const TELEMETRY: LocalId = LocalId::known(7);
 /// Answers every request with its own body; for `ping`.
 pub const ECHO: LocalId = LocalId::known(8);
+/// Asks the sources of addresses.
+pub const DISCOVERY: LocalId = LocalId::known(9);

@@ -53,6 +53,21 @@ pub(crate) struct NodeSettings {
     /// Address of the root or of a hub to join through (repeat for more; tried in order)
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) join: Vec<HostPort>,
+    /// Address that is to be linked to, and to join through (repeat for more); the root and hubs need not be named by --join then
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) discover: Vec<HostPort>,
+    /// Name whose addresses, all at this port, are regions; looked up again and again (repeat for more)
+    #[arg(long, value_name = "NAME:PORT")]
+    pub(crate) discover_dns: Vec<HostPort>,
+    /// File with one address a line, `#` for comments; watched (repeat for more)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) discover_file: Vec<PathBuf>,
+    /// Environment variable with addresses, between commas or spaces (repeat for more)
+    #[arg(long, value_name = "VAR")]
+    pub(crate) discover_env: Vec<String>,
+    /// How often names and variables are looked up, in milliseconds; files are looked at once a second [default: 5000]
+    #[arg(long, value_name = "MS")]
+    pub(crate) discover_every: Option<Within<10, 86_400_000>>,
     /// Keys, ids and registry copy of this node [default: $FEDIST_DATA_DIR, else ./data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -184,6 +199,11 @@ impl NodeSettings {
             listen: self.listen.or(file.listen),
             advertise: list(self.advertise, file.advertise),
             join: list(self.join, file.join),
+            discover: list(self.discover, file.discover),
+            discover_dns: list(self.discover_dns, file.discover_dns),
+            discover_file: list(self.discover_file, file.discover_file),
+            discover_env: list(self.discover_env, file.discover_env),
+            discover_every: self.discover_every.or(file.discover_every),
             data_dir: self.data_dir.or(file.data_dir),
             ca_dir: self.ca_dir.or(file.ca_dir),
             link: list(self.link, file.link),
@@ -249,6 +269,11 @@ parent = 1
 listen = "0.0.0.0:4433"
 advertise = ["a.example:4433", "b.example:4433"]
 join = ["root.example:4433"]
+discover = ["hub.example:4433"]
+discover-dns = ["regions.example:4433"]
+discover-file = ["/etc/fedist/peers"]
+discover-env = ["FEDIST_PEERS"]
+discover-every = 2000
 data-dir = "/var/lib/fedist"
 ca-dir = "/etc/fedist"
 link = [2, 3]
@@ -286,7 +311,7 @@ admin-listen = "127.0.0.1:9000"
         assert_eq!(settings.region.as_ref().unwrap().get().get(), 7);
         let command = <NodeSettings as clap::Args>::augment_args(clap::Command::new("node"));
         let flags: Vec<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
-        assert_eq!(flags.len(), 24);
+        assert_eq!(flags.len(), 29);
         for flag in flags {
             assert!(FULL.contains(&format!("\n{flag} = ")), "{flag}");
         }
@@ -328,6 +353,8 @@ admin-listen = "127.0.0.1:9000"
         check("max-links-in = 500", Some("max-links-in"), 1, 16, "0..=128");
         check("dial = [\"2:x\"]", Some("dial"), 1, 8, "N=HOST:PORT");
         check("listen = \"nowhere\"", Some("listen"), 1, 10, "host:port");
+        check("discover-dns = [\"regions\"]", Some("discover-dns"), 1, 16, "host:port");
+        check("discover-every = 1", Some("discover-every"), 1, 18, "10..=86400000");
         check("join = \"root:1\"", Some("join"), 1, 8, "expected a sequence");
     }
 

@@ -10,6 +10,7 @@ use super::{
     admin::Client,
     say, say_json,
     table::{Table, bytes, millis, span},
+    target::Names,
 };
 
 pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
@@ -25,6 +26,9 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
             "local_health": status.local_health,
             "clock": status.clock,
             "links": status.links,
+            "peers": status.peers,
+            "sources": status.sources,
+            "disconnected": status.disconnected,
         }))?;
     } else {
         say(&render(&status))?;
@@ -35,8 +39,9 @@ pub(crate) fn run(args: &AdminArgs) -> anyhow::Result<ExitCode> {
 fn render(status: &NodeStatus) -> String {
     let here = format!("region {} {}", status.region, status.name);
     let own = own_figures(status);
+    let found = discovered(status);
     if status.links.is_empty() {
-        return format!("{here} has no link now\n{own}");
+        return format!("{here} has no link now\n{own}{found}");
     }
     let mut table = Table::new(&[
         "#REGION",
@@ -75,12 +80,48 @@ fn render(status: &NodeStatus) -> String {
     let count = status.links.len();
     let others = status.regions.len().saturating_sub(1);
     format!(
-        "{here} has {count} link{}; there {} {others} other region{}\n{own}\n{}",
+        "{here} has {count} link{}; there {} {others} other region{}\n{own}\n{}{found}",
         plural(count),
         if others == 1 { "is" } else { "are" },
         plural(others),
         table.render()
     )
+}
+
+/// The addresses that were discovered or connected to, who has them, and what is wrong; nothing where there are none.
+fn discovered(status: &NodeStatus) -> String {
+    let mut text = String::new();
+    let names = Names::of(status);
+    if !status.peers.is_empty() {
+        let mut table = Table::new(&["ADDRESS", "REGION", "STATE", "BY", "LAST ERROR"]);
+        for peer in &status.peers {
+            table.row([
+                peer.address.clone(),
+                peer.region.map_or("-".to_owned(), |region| names.label(region)),
+                peer.state.to_string(),
+                peer.sources.join(", "),
+                peer.error.clone().unwrap_or_default(),
+            ]);
+        }
+        text += &format!("\n{}", table.render());
+    }
+    for source in &status.sources {
+        if let Some(error) = &source.error {
+            text += &format!("\n{}: {error}", source.name);
+        }
+        if source.over_limit > 0 {
+            text += &format!("\n{}: {} addresses too many", source.name, source.over_limit);
+        }
+    }
+    if !status.disconnected.is_empty() {
+        let parted = status.disconnected.iter().map(|region| names.label(*region));
+        let parted: Vec<String> = parted.collect();
+        text += &format!("\ndisconnected from {}", parted.join(", "));
+    }
+    match text.is_empty() || text.ends_with('\n') {
+        true => text,
+        false => text + "\n",
+    }
 }
 
 /// What a link is for, and what is wrong with it.

@@ -1,12 +1,13 @@
 //! The command line: what there is to say, and who answers it.
 //!
 //! `node` runs a node and opens its admin socket; `regions`, `links`, `routes`, `trace`, `ping`, `tree`,
-//! `dead-letters`, `region`, `candidates`, `delegate`, `promote`, `leave` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
+//! `dead-letters`, `region`, `candidates`, `delegate`, `promote`, `connect`, `disconnect`, `leave` and `stop` talk to that socket ([`admin`]); `cert` needs no node; `demo` starts its own. Every error leaves
 //! through [`exit`], which gives it its text and its exit code.
 
 mod admin;
 mod cert;
 mod config;
+mod connect;
 mod dead_letters;
 mod demo;
 mod drain;
@@ -67,6 +68,10 @@ enum Command {
     Delegate(master::DelegateArgs),
     /// Make a running node's region the registry's master because the old one is gone for good.
     Promote(master::PromoteArgs),
+    /// Open a link from a running node to a region, and keep it.
+    Connect(connect::ConnectArgs),
+    /// Close the link between a running node and a region, and have none until `connect`.
+    Disconnect(connect::DisconnectArgs),
     /// Have a running node's region leave its federation for good, and end the node.
     Leave(AdminArgs),
     /// Stop a running node and wait until it has ended.
@@ -113,6 +118,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Candidates(args) => master::candidates(&args),
         Command::Delegate(args) => master::delegate(&args),
         Command::Promote(args) => master::promote(&args),
+        Command::Connect(args) => connect::connect(&args),
+        Command::Disconnect(args) => connect::disconnect(&args),
         Command::Leave(args) => region::leave(&args),
         Command::Stop(args) => stop::run(&args),
         Command::Drain(args) => drain::run(&args),

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use fedist::{Node, NodeBuilder, registry::MeshConfig, transport::identity::Identity};
+use fedist::{
+    DnsName, EnvVar, Node, NodeBuilder, StaticList, WatchedFile, registry::MeshConfig,
+    transport::identity::Identity,
+};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -99,6 +102,23 @@ fn builder(settings: NodeSettings, data_dir: &Path) -> Result<NodeBuilder, Failu
     }
     for address in &settings.join {
         builder = builder.join(address.as_str());
+    }
+    if !settings.discover.is_empty() {
+        let addresses = settings.discover.iter().map(|address| address.as_str());
+        builder = builder.discover(StaticList::new(addresses));
+    }
+    for target in &settings.discover_dns {
+        let (name, port) = target.split();
+        builder = builder.discover(DnsName::new(name, port));
+    }
+    for path in &settings.discover_file {
+        builder = builder.discover(WatchedFile::new(path));
+    }
+    for variable in &settings.discover_env {
+        builder = builder.discover(EnvVar::new(variable));
+    }
+    if let Some(ms) = settings.discover_every {
+        builder = builder.discover_every(Duration::from_millis(u64::from(ms.get())));
     }
     if let Some(ca_dir) = settings.ca_dir {
         builder = builder.ca_dir(ca_dir);

@@ -48,6 +48,10 @@ fn render(status: &NodeStatus) -> String {
             Some(stops) if region.reachable => format!("over {}", stops - 2),
             _ => "no".to_owned(),
         };
+        let reached = match status.disconnected.contains(&region.id) {
+            true => format!("{reached}, disconnected"),
+            false => reached,
+        };
         table.row([
             format!("{indent}{}", region.name),
             region.id.to_string(),

@@ -170,7 +170,18 @@ impl DelineatorAt {
         self.ask(AskReports {}).await
     }
 
-    async fn ask<M: WireMessage>(&self, message: M) -> Result<M::Result, AskError> {
-        RegionPid::new(self.region, service::DELINEATOR).send(&self.node, message).await
+    /// Asks; again, for a while, if it was just being started anew and so has not handled the message.
+    async fn ask<M: WireMessage + Clone>(&self, message: M) -> Result<M::Result, AskError> {
+        let delineator = RegionPid::new(self.region, service::DELINEATOR);
+        for _ in 0..RESTART_ATTEMPTS {
+            match delineator.send(&self.node, message.clone()).await {
+                Err(AskError::NoActor(_)) => self.node.sleep(RESTART_PAUSE).await,
+                answer => return answer,
+            }
+        }
+        delineator.send(&self.node, message).await
     }
 }
+
+const RESTART_ATTEMPTS: u32 = 50;
+const RESTART_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

@@ -3,7 +3,8 @@
 //! The node that asks goes by its own rule. If that names another region, the message goes to the delineator there, which goes
 //! by *its* rule, and so on, until a rule names the region that it is asked in: that one handles it. So tables may differ, a key
 //! may move while messages are on their way, and a federation may be divided finer and finer without everybody knowing. The message
-//! carries whom it has passed: where two rules send it to and fro, it ends with an error that shows the circle.
+//! carries whom it has passed, and by which of their rules: when it comes to a region again that would send it on by the same rule as
+//! before, it ends with an error that shows the circle. A region whose rule was replaced meanwhile may be passed again.
 
 use std::{
     future::IntoFuture,
@@ -156,8 +157,8 @@ pub(crate) struct Hop {
     message: String,
     /// Of the deadline.
     left_ms: u32,
-    /// Who passed it on, the first one first.
-    visited: Vec<RegionId>,
+    /// Who passed it on, the first one first, and the generation of the rule by which they did.
+    visited: Vec<(RegionId, u64)>,
 }
 
 impl Hop {
@@ -197,7 +198,8 @@ impl Hop {
         let Some(handler) = handler else {
             return Err(HomeAskError::NotServed { region, message: self.message.clone() });
         };
-        let handled = handler.handle(node, self.visited.last().copied(), &self.key, body);
+        let from = self.visited.last().map(|(region, _)| *region);
+        let handled = handler.handle(node, from, &self.key, body);
         let answer = deadline.bound(node, handled).await?;
         answer.map_err(|error| HomeAskError::Ask { region, error })
     }
@@ -209,14 +211,15 @@ impl Hop {
         body: Bytes,
         deadline: &Deadline,
     ) -> Result<Bytes, HomeAskError> {
-        let circle = self.visited.contains(&home);
-        self.visited.push(node.region());
+        let here = (node.region(), node.inner().delineation.installed().generation);
+        let circle = self.visited.contains(&here);
+        self.visited.push(here);
+        let path = || self.visited.iter().map(|(region, _)| *region).collect();
         if circle {
-            self.visited.push(home);
-            return Err(HomeAskError::Loop { path: self.visited });
+            return Err(HomeAskError::Loop { path: path() });
         }
         if self.visited.len() > MAX_HOPS {
-            return Err(HomeAskError::TooFar { path: self.visited });
+            return Err(HomeAskError::TooFar { path: path() });
         }
         if self.visited.len() > 1 {
             Counters::add(&node.inner().delineation.counters.forwarded);

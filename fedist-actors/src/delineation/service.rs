@@ -17,7 +17,7 @@ use super::{
 use crate::{Context, Message, Node, Origin, exit::panic_text};
 
 /// Which region does this key belong to, by your rule?
-#[derive(Debug, Message, Serialize, Deserialize)]
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "Result<RegionId, NoHome>")]
 #[wire(name = "fedist.delineator.home", version = 1, crate = "crate")]
 pub(crate) struct AskHome {
@@ -25,7 +25,7 @@ pub(crate) struct AskHome {
 }
 
 /// Go by this rule from now on.
-#[derive(Debug, Message, Serialize, Deserialize)]
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "Result<u64, ReplaceRuleError>")]
 #[wire(name = "fedist.delineator.replace", version = 1, crate = "crate")]
 pub(crate) struct ReplaceRule {
@@ -34,7 +34,7 @@ pub(crate) struct ReplaceRule {
 }
 
 /// This is how regions are.
-#[derive(Debug, Message, Serialize, Deserialize)]
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "Result<(), ReplaceRuleError>")]
 #[wire(name = "fedist.delineator.tell", version = 1, crate = "crate")]
 pub(crate) struct TellRegions {
@@ -44,13 +44,13 @@ pub(crate) struct TellRegions {
 }
 
 /// How do regions perform, seen from you?
-#[derive(Debug, Message, Serialize, Deserialize)]
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "Vec<RegionReport>")]
 #[wire(name = "fedist.delineator.reports", version = 1, crate = "crate")]
 pub(crate) struct AskReports {}
 
 /// Handle this, or pass it on to whom the key belongs by your rule.
-#[derive(Debug, Message, Serialize, Deserialize)]
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "Result<Bytes, HomeAskError>")]
 #[wire(name = "fedist.delineator.ask", version = 1, crate = "crate")]
 pub(crate) struct AskHomeOf {

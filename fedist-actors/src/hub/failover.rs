@@ -217,10 +217,10 @@ impl Core {
     }
 
     /// A link ended, and this is why: what the peer closes for a reason of its own has not failed.
-    pub(super) fn note_closed_by_peer(&mut self, peer: RegionId, end: &LinkError) {
+    pub(super) fn note_closed_by_peer(&mut self, peer: RegionId, serial: u64, end: &LinkError) {
         if let LinkError::ClosedByPeer { reason } = end
             && reason != SILENT
-            && let Some(port) = self.links.get_mut(&peer)
+            && let Some(port) = self.links.get_mut(&peer).filter(|port| port.serial == serial)
         {
             port.retiring = true;
         }

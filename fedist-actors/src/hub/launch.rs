@@ -16,8 +16,8 @@ use std::{
 use actix_rt::{Arbiter, System};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
-    GrantBook, IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, RegionKey, Registry,
-    RelayDelay, RouteTable, Status, Store, VolatileBlocks, quorum::Saved,
+    AddressBook, GrantBook, IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, RegionKey,
+    Registry, RelayDelay, RouteTable, Status, Store, VolatileBlocks, quorum::Saved,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -28,13 +28,14 @@ use fedist_transport::{
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
-    Core, CoreRef, Hub, HubConfig, asks::Asks, drain, measure::Measure, membership::Membership,
-    mesh::Mesh, quorum::Candidacy, services,
+    Core, CoreRef, Hub, HubConfig, asks::Asks, contacts::Contacts, drain, measure::Measure,
+    membership::Membership, mesh::Mesh, quorum::Candidacy, services,
 };
 use crate::{
     Node, StartError,
     dead_letter::DeadLetters,
     delineation::DelineationBook,
+    discovery::{AnyDiscovery, Strategy},
     groups::GroupBook,
     names::Names,
     node::{Clock, NodeInner, View},
@@ -65,11 +66,15 @@ pub(crate) struct Launch {
     pub(crate) offers: Arc<Offers>,
     pub(crate) delineation: DelineationBook,
     pub(crate) alias_ttl: Duration,
+    pub(crate) discovery: Vec<Box<dyn AnyDiscovery>>,
+    pub(crate) discover_every: Duration,
     pub(crate) done: oneshot::Sender<Result<Node, StartError>>,
 }
 
 /// Bytes that may wait between the node's senders and one region's session.
 const GATE_BYTES: usize = 8 << 20;
+/// A strategy is not asked more often.
+const LEAST_PERIOD: Duration = Duration::from_millis(10);
 /// How long a stopping node waits for its supervision trees to end in their order.
 const TREES: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for what is under way.
@@ -100,7 +105,9 @@ impl Launch {
         let mut done = std::mem::replace(&mut self.done, replace);
         let timeout = self.config.join_timeout;
         let wait = self.wait_until_live;
-        let join = self.config.join.join(", ");
+        let discovered = self.discovery.iter().map(|it| format!("discovered by {}", it.name()));
+        let asked: Vec<String> = self.config.join.iter().cloned().chain(discovered).collect();
+        let join = asked.join(", ");
         let running = match self.set_up() {
             Ok(running) => running,
             Err(error) => {
@@ -229,6 +236,16 @@ impl Launch {
             local_address,
             ca_dir: self.ca_dir.clone().or_else(|| self.data_dir.clone()),
         });
+        let mut book = AddressBook::new();
+        let strategies: Vec<Strategy> = self
+            .discovery
+            .into_iter()
+            .map(|discovery| Strategy {
+                source: book.add_source(discovery.name(), discovery.gone_after()),
+                every: discovery.every().unwrap_or(self.discover_every).max(LEAST_PERIOD),
+                discovery: Rc::new(tokio::sync::Mutex::new(discovery)),
+            })
+            .collect();
         let (started, live) = oneshot::channel();
         let stop = Rc::new(Notify::new());
         let fabric = Rc::new(fabric);
@@ -269,6 +286,7 @@ impl Launch {
                 watch: Default::default(),
                 measure: Measure::new(me, boot, fabric.clock().base_us()),
                 membership: Membership::new(me, key, candidacy, grants),
+                contacts: Contacts::with_book(book),
                 links: HashMap::new(),
                 greeting: HashMap::new(),
                 next_serial: 0,
@@ -313,7 +331,7 @@ impl Launch {
             outbound: Rc::new(tokio::sync::Mutex::new(outbound_rx)),
             answers: Rc::new(tokio::sync::Mutex::new(answers_rx)),
         };
-        services::list(hub);
+        services::list(hub, strategies);
         let services = services::start(&node)?;
         Ok(Running { node, core, fabric, services, live, stop, arbiters })
     }

@@ -11,6 +11,7 @@ use fedist_transport::{
 
 use super::{
     Core, CoreRef,
+    connect::DISCONNECTED,
     control::{Control, Hello},
     frames::hop_header,
     measure::LinkMeasures,
@@ -22,6 +23,7 @@ use crate::{LocalAddr, outbound::Outbound};
 
 /// One link, from its handshake to its end.
 pub(super) struct LinkPort {
+    pub(super) peer: RegionId,
     pub(super) serial: u64,
     /// The key that the peer proved in this link's handshake.
     pub(super) key: KeyHash,
@@ -70,7 +72,9 @@ pub(super) async fn drive_accepts(core: CoreRef) {
     let fabric = Rc::clone(&core.borrow().fabric);
     while let Some(accepted) = fabric.accept().await {
         match accepted {
-            Ok(link) => core.borrow_mut().link_ready(link),
+            Ok(link) => {
+                let _ = core.borrow_mut().link_ready(link);
+            }
             Err(error) => {
                 let mut core = core.borrow_mut();
                 core.count("links_refused");
@@ -140,18 +144,24 @@ impl Core {
 
     // ---- opening ---------------------------------------------------------------------------
 
-    /// A handshake is done, whoever dialed. The link is used once the other side said hello.
-    pub(super) fn link_ready(&mut self, link: Link) {
+    /// A handshake is done, whoever dialed. The link is used once the other side said hello. Gives its serial number, or why
+    /// it was closed.
+    pub(super) fn link_ready(&mut self, link: Link) -> Result<u64, String> {
+        let refuse = |link: &Link, why: String| {
+            link.tx.close(&why);
+            Err(why)
+        };
         let peer = link.peer.region;
         let now = self.now();
         if self.is_stopping() {
-            link.tx.close("stopping");
-            return;
+            return refuse(&link, "stopping".to_owned());
         }
         if peer == self.region() {
             self.count("links_refused");
-            link.tx.close(&format!("{ID_CONFLICT}: region {peer} is the one that was called"));
-            return;
+            return refuse(
+                &link,
+                format!("{ID_CONFLICT}: region {peer} is the one that was called"),
+            );
         }
         // The registry's key for the number is the last word.
         let registered = self.registry.get(peer).map(|record| record.key_hash);
@@ -161,17 +171,20 @@ impl Core {
             self.count("links_refused_key");
             tracing::info!(%peer, key = %link.peer.key_hash, registered = %key,
                 "link refused: the region number belongs to another key");
-            link.tx.close(&format!(
-                "{ID_CONFLICT}: region {peer} is registered with key {key}, not {}",
-                link.peer.key_hash
-            ));
-            return;
+            let theirs = link.peer.key_hash;
+            return refuse(
+                &link,
+                format!("{ID_CONFLICT}: region {peer} is registered with key {key}, not {theirs}"),
+            );
+        }
+        if self.refuses_link(peer) {
+            self.count("links_refused_disconnected");
+            return refuse(&link, DISCONNECTED.to_owned());
         }
         let full = self.links.len() + self.greeting.len() >= MAX_LINKS;
         if full || (!link.dialed && !self.admit_link(peer)) {
             self.count("links_refused_limit");
-            link.tx.close(TOO_MANY_LINKS);
-            return;
+            return refuse(&link, TOO_MANY_LINKS.to_owned());
         }
         self.next_serial += 1;
         let serial = self.next_serial;
@@ -188,6 +201,7 @@ impl Core {
         self.greeting.insert(
             serial,
             LinkPort {
+                peer,
                 serial,
                 key: identity.key_hash,
                 tx,
@@ -209,7 +223,7 @@ impl Core {
             },
         );
         let Some(core) = self.handle() else {
-            return;
+            return Err("the node is stopped".to_owned());
         };
         let spawned =
             self.node.spawn_here(Relay { core, peer, serial, halves: Some((writer, rx)) });
@@ -232,10 +246,12 @@ impl Core {
                     registry: self.registry.version(),
                 });
                 self.send_control(peer, serial, &hello);
+                Ok(serial)
             }
             Err(error) => {
                 tracing::error!(%peer, %error, "no relay for a new link");
                 self.greeting.remove(&serial);
+                Err(error.to_string())
             }
         }
     }
@@ -253,6 +269,7 @@ impl Core {
                 || lower_dialed(port.dialed);
             if !keep_new {
                 port.tx.close("another link is in use");
+                self.contact_linked(peer);
                 return;
             }
             old.tx.close("replaced by a newer link");
@@ -280,12 +297,16 @@ impl Core {
         self.tell_clock(peer, serial);
         self.sync_registry(peer, hello.registry);
         self.push_membership(peer, serial);
+        self.contact_linked(peer);
     }
 
     /// A relay ended: its link died, or it panicked.
     pub(super) fn relay_ended(&mut self, peer: RegionId, serial: u64, reason: &crate::ExitReason) {
         if matches!(reason, crate::ExitReason::Panicked(_)) {
             self.count("relays_panicked");
+        }
+        if !matches!(reason, crate::ExitReason::Normal) {
+            self.contact_ended(peer, serial, &format!("its relay ended: {reason}"));
         }
         self.greeting.remove(&serial);
         if self.links.get(&peer).is_some_and(|port| port.serial == serial) {

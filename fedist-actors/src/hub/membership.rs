@@ -331,16 +331,18 @@ impl Core {
     }
 
     /// How a link ended. For a newcomer it may be the answer to its join.
-    pub(super) fn link_said(&mut self, peer: RegionId, end: &LinkError) {
+    pub(super) fn link_said(&mut self, peer: RegionId, serial: u64, end: &LinkError) {
         tracing::info!(%peer, reason = %end, "link ended");
         self.note_refused_link(peer, end);
-        self.note_closed_by_peer(peer, end);
+        self.note_closed_by_peer(peer, serial, end);
+        self.contact_ended(peer, serial, &end.to_string());
         if !self.wants_join() {
             return;
         }
         let permanent = match end {
             LinkError::ClosedByPeer { reason } => reason.starts_with(ID_CONFLICT),
-            LinkError::RefusedByPeer { .. } => true,
+            // Among several addresses one may be wrong.
+            LinkError::RefusedByPeer { .. } => !self.contacts.book.has_sources(),
             _ => return,
         };
         self.join_refused(end.to_string(), permanent);
@@ -348,7 +350,15 @@ impl Core {
 
     /// What the last attempt to join said, for the error of a start that timed out.
     pub(super) fn join_answer(&self) -> String {
-        self.membership.last_answer.clone()
+        match self.membership.last_answer.as_str() {
+            "" => self.discovery_answer().unwrap_or_default(),
+            answer => answer.to_owned(),
+        }
+    }
+
+    /// Keeps what was said last for that error.
+    pub(super) fn note_join_answer(&mut self, answer: &str) {
+        answer.clone_into(&mut self.membership.last_answer);
     }
 
     // ---- control messages ------------------------------------------------------------------

@@ -3,7 +3,10 @@
 //! The [`MeshPlanner`] decides; this room feeds it with what the links and sessions have carried, and carries out its plan: it
 //! dials, takes a link that is to go out of the routes first, and closes it when nothing goes over it any more.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    rc::Rc,
+};
 
 use fedist_registry::{
     Admission, DialTurn, LinkReason, MeshConfig, MeshPlan, MeshPlanner, MeshView, Micros, OpenLink,
@@ -11,7 +14,7 @@ use fedist_registry::{
 };
 use fedist_transport::link::{DialError, LinkError};
 
-use super::{Core, control::Control, links::LinkPort};
+use super::{Core, connect::DISCONNECTED, control::Control, links::LinkPort};
 
 /// The mesh as this region plans it, and its attempts to open links.
 pub(super) struct Mesh {
@@ -38,6 +41,25 @@ impl Mesh {
             join_dial: Dial::default(),
         }
     }
+
+    /// Whom to keep a link to beside those that the configuration names, and whom to have none with. Planned for soon.
+    pub(super) fn tell_contacts(
+        &mut self,
+        kept: BTreeMap<RegionId, LinkReason>,
+        parted: BTreeSet<RegionId>,
+    ) {
+        self.planner.keep(kept);
+        self.planner.part(parted);
+        self.plan_at = Micros::ZERO;
+    }
+
+    pub(super) fn is_dialing(&self, region: RegionId) -> bool {
+        self.dials.get(&region).is_some_and(|dial| dial.running)
+    }
+
+    pub(super) fn leaves_alone(&self, region: RegionId, now: Micros) -> bool {
+        self.planner.leaves_alone(region, now)
+    }
 }
 
 /// Attempts to open a link to one region.
@@ -52,6 +74,10 @@ pub(super) struct Dial {
 }
 
 impl Dial {
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     fn ready(&self, now: Micros) -> bool {
         !self.running && now >= self.not_before
     }
@@ -85,6 +111,7 @@ impl Core {
             }
         }
         if self.wants_join()
+            && !self.config.join.is_empty()
             && self.links.is_empty()
             && self.greeting.is_empty()
             && self.mesh.join_dial.ready(now)
@@ -100,6 +127,10 @@ impl Core {
         if self.links.contains_key(&peer) || wanted.turn == DialTurn::Theirs {
             return;
         }
+        // A region that is only discovered is dialed where it was discovered; see `contacts.rs`.
+        if wanted.reason == LinkReason::Discovered || self.contacts.book.is_dialing(peer) {
+            return;
+        }
         if self.is_held_down(peer, now) {
             return;
         }
@@ -109,7 +140,7 @@ impl Core {
         let dial = self.mesh.dials.entry(peer).or_insert_with(|| {
             // After a change of the registry many regions want new links at the same moment.
             let wait = match (wanted.reason, wanted.turn) {
-                (LinkReason::Parent | LinkReason::Configured, _) => 0,
+                (LinkReason::Parent | LinkReason::Configured | LinkReason::Connected, _) => 0,
                 (_, DialTurn::First) => random.u64(0..=DIAL_SPREAD_MS),
                 _ => SECOND_DIALS_AFTER_MS + random.u64(0..=DIAL_SPREAD_MS),
             };
@@ -126,12 +157,19 @@ impl Core {
         }
     }
 
-    /// Where a region can be dialed: as the configuration says, else as its record says.
-    fn addresses_of(&self, region: RegionId) -> Vec<String> {
+    /// Where a region can be dialed: as the configuration says, else as its record says and where else it was found.
+    pub(super) fn addresses_of(&self, region: RegionId) -> Vec<String> {
         if let Some(address) = self.config.dial.get(&region) {
             return vec![address.clone()];
         }
-        self.registry.get(region).map(|record| record.addresses.clone()).unwrap_or_default()
+        let record = self.registry.get(region);
+        let mut addresses = record.map(|record| record.addresses.clone()).unwrap_or_default();
+        for address in self.contacts.addresses_of(region) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
     }
 
     /// Runs the planner over the links as they are.
@@ -213,9 +251,14 @@ impl Core {
         }
         for peer in &plan.close {
             if let Some(port) = self.links.remove(peer) {
-                tracing::info!(%peer, "link closed: not worth keeping");
-                port.tx.close(NOT_NEEDED);
-                self.count("links_retired");
+                if self.contacts.parted.contains_key(peer) {
+                    tracing::info!(%peer, "link closed: disconnected");
+                    port.tx.close(DISCONNECTED);
+                } else {
+                    tracing::info!(%peer, "link closed: not worth keeping");
+                    port.tx.close(NOT_NEEDED);
+                    self.count("links_retired");
+                }
                 changed = true;
             }
         }
@@ -271,8 +314,15 @@ impl Core {
         })
     }
 
-    /// A link ended: perhaps because the other end had too many.
+    /// A link ended: perhaps because the other end had too many, or wants none with this region.
     pub(super) fn note_refused_link(&mut self, peer: RegionId, end: &LinkError) {
+        if let LinkError::ClosedByPeer { reason } = end
+            && reason == DISCONNECTED
+        {
+            let now = self.now();
+            self.count("links_refused_by_peer");
+            self.mesh.planner.handle_refused(peer, now);
+        }
         if let LinkError::ClosedByPeer { reason } = end
             && reason == TOO_MANY_LINKS
         {
@@ -307,7 +357,7 @@ impl Core {
                     // Until the link has settled this counts as a failure: a peer that closes it
                     // at once is not dialed again at once.
                     core.dial_ended(expect, "no hello yet".to_owned());
-                    core.link_ready(link);
+                    let _ = core.link_ready(link);
                 }
                 Err(error) => {
                     core.count("dials_failed");

@@ -9,6 +9,8 @@
 mod areas;
 mod asks;
 mod changes;
+mod connect;
+mod contacts;
 mod control;
 mod deliver;
 mod drain;
@@ -55,6 +57,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use changes::ChangeError;
+pub use connect::{ConnectError, DisconnectError};
 pub(crate) use launch::Launch;
 pub use takeover::{PromoteError, Promotion};
 pub(crate) use trace::TraceAnswer;
@@ -113,6 +116,7 @@ pub(crate) struct Core {
     measure: measure::Measure,
     mesh: mesh::Mesh,
     membership: membership::Membership,
+    contacts: contacts::Contacts,
     links: HashMap<RegionId, LinkPort>,
     /// Links whose other end has not said hello yet, by serial number.
     greeting: HashMap<u64, LinkPort>,

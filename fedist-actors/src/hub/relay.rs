@@ -43,7 +43,7 @@ impl Actor for Relay {
         };
         let run = run_link(Rc::clone(&self.core), self.peer, self.serial, writer, reader);
         ctx.spawn(run.into_actor(self).map(|end, relay, ctx| {
-            relay.core.borrow_mut().link_said(relay.peer, &end);
+            relay.core.borrow_mut().link_said(relay.peer, relay.serial, &end);
             ctx.stop();
         }));
     }

@@ -162,6 +162,9 @@ impl Core {
                 })
                 .collect(),
             sessions,
+            peers: self.peers_at(now),
+            sources: self.sources(),
+            disconnected: self.contacts.parted.keys().copied().collect(),
         }
     }
 

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     ChildSpec, ExitReason, ExportError, Node, SpawnError, StartError, Supervisor,
     delineation::{AskHome, AskHomeOf, AskReports, DelineatorService, ReplaceRule, TellRegions},
+    discovery::{DiscoveryService, Strategy},
     echo::{EchoRequest, EchoService},
     groups::{GroupCopy, GroupService, GroupStream, GroupUpdate, Hello as GroupHello},
     names::{AskAliasLease, NameService, ReleaseAlias, Whereis, WhoHolds},
@@ -55,10 +56,11 @@ thread_local! {
 
 /// Lists how the well-known services are made, each under its fixed local id. The hub is made anew
 /// from the same core: links and sessions live there and in its relays, so they outlast it.
-pub(super) fn list(hub: Hub) {
+pub(super) fn list(hub: Hub, strategies: Vec<Strategy>) {
     let registrar_core = Rc::clone(&hub.core);
     let groups_core = Rc::clone(&hub.core);
     let lives = Cell::new(0_u32);
+    let discovery_core = Rc::clone(&hub.core);
     let services: [(LocalId, StartService); 7] = [
         (
             service::REGISTRAR,
@@ -135,7 +137,17 @@ pub(super) fn list(hub: Hub) {
             }),
         ),
     ];
-    SERVICES.with_borrow_mut(|known| known.extend(services));
+    let discovery: Option<StartService> = (!strategies.is_empty()).then(|| {
+        Rc::new(move |node: &Node| {
+            let (core, strategies) = (Rc::clone(&discovery_core), strategies.clone());
+            let make = move |_: &mut _| DiscoveryService { core, strategies };
+            Ok(node.spawn_here_at(service::DISCOVERY, make)?.pid())
+        }) as StartService
+    });
+    SERVICES.with_borrow_mut(|known| {
+        known.extend(services);
+        known.extend(discovery.map(|start| (service::DISCOVERY, start)));
+    });
 }
 
 /// Lets go of the hub's core when the node has ended.
@@ -155,7 +167,7 @@ fn system_tree() -> Supervisor {
     };
     // The hub dials anew where a relay has ended.
     let relays = || Supervisor::dynamic().max_children(4 * MAX_LINKS);
-    Supervisor::one_for_one()
+    let tree = Supervisor::one_for_one()
         .intensity(usize::MAX, Duration::from_secs(5))
         .backoff(PAUSE)
         .backoff_max(PAUSE_MAX)
@@ -166,7 +178,12 @@ fn system_tree() -> Supervisor {
         .child(service("tasks", service::TASKS))
         .child(service("groups", service::GROUPS))
         .child(service("echo", service::ECHO))
-        .child(service("hub", service::HUB))
+        .child(service("hub", service::HUB));
+    // A node that asks nobody for addresses needs nobody to do it.
+    match SERVICES.with_borrow(|services| services.contains_key(&service::DISCOVERY)) {
+        true => tree.child(service("discovery", service::DISCOVERY)),
+        false => tree,
+    }
 }
 
 /// Starts the tree, and again should its uppermost supervisor be killed or panic.

@@ -54,6 +54,7 @@ impl Core {
             }
         }
         self.advertise_costs(now);
+        self.tick_contacts(now);
         self.open_links(now);
     }
 }

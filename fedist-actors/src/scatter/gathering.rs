@@ -1,6 +1,6 @@
 //! Gathering: one value out of many results.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use fedist_registry::RegionId;
 use futures_util::StreamExt;
@@ -47,19 +47,37 @@ pub struct FailedPiece {
 }
 
 /// Some pieces came to nothing. All others were done, and what they gave is here.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error(
-    "{} of {} scattered pieces failed; the first is piece {}: {}",
-    .failed.len(), .failed.len() as u64 + .gathered.pieces,
-    .failed.first().map_or(0, |piece| piece.index),
-    .failed.first().map_or_else(String::new, |piece| piece.error.to_string())
-)]
+#[derive(Clone)]
 pub struct ScatterError<A> {
     /// What was gathered of the others.
     pub gathered: Scattered<A>,
     /// The pieces that failed; of more than 1,000 the first ones that did.
     pub failed: Vec<FailedPiece>,
 }
+
+// By hand, so that what is gathered need not be shown.
+impl<A> fmt::Debug for ScatterError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScatterError")
+            .field("pieces", &self.gathered.pieces)
+            .field("regions", &self.gathered.regions)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A> fmt::Display for ScatterError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.failed.len() as u64;
+        write!(f, "{failed} of {} scattered pieces failed", failed + self.gathered.pieces)?;
+        match self.failed.first() {
+            Some(first) => write!(f, "; the first is piece {}: {}", first.index, first.error),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<A> std::error::Error for ScatterError<A> {}
 
 impl<T: Task> ScatterTask<T> {
     /// Does all the work and combines what comes of it, piece by piece as they come.

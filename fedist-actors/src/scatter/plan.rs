@@ -117,26 +117,26 @@ impl Plan {
         None
     }
 
-    /// The rule has named a home. It is taken, unless the piece was tried there or the region has just failed, and one of
-    /// `others` is better. Gives where the piece goes.
+    /// The rule has named a home. It is taken, unless the piece was tried there, or the region cannot be reached or has just
+    /// failed, and one of `others`, which can be, is better. Gives where the piece goes.
     pub(super) fn handle_home(
         &mut self,
         now: Micros,
         index: u64,
         home: RegionId,
-        others: impl Iterator<Item = RegionId> + Clone,
+        others: &[RegionId],
     ) -> RegionId {
         let lanes = &self.lanes;
         let avoided =
             |region: &RegionId| lanes.get(region).is_some_and(|lane| now < lane.avoided_until);
         let Some(piece) = self.pieces.get_mut(&index) else { return home };
         let tried = |region: &RegionId| piece.tried.contains(region);
-        let region = if !tried(&home) && !avoided(&home) {
+        let region = if others.contains(&home) && !tried(&home) && !avoided(&home) {
             home
         } else {
-            let fresh = others.clone().find(|region| !tried(region) && !avoided(region));
+            let others = || others.iter().copied().filter(|region| !avoided(region));
             // Where everybody was tried, whoever has not just failed, and otherwise where it belongs.
-            fresh.or_else(|| others.clone().find(|region| !avoided(region))).unwrap_or(home)
+            others().find(|region| !tried(region)).or_else(|| others().next()).unwrap_or(home)
         };
         piece.at = Some(region);
         self.lanes.entry(region).or_default().waiting.push_back(index);
@@ -275,8 +275,8 @@ mod tests {
     fn place_all(plan: &mut Plan, home: u16) -> Vec<u16> {
         let mut went = Vec::new();
         while let Some(index) = plan.next_to_place() {
-            let others = [1, 2, 3].into_iter().map(region);
-            went.push(plan.handle_home(Micros::ZERO, index, region(home), others).get());
+            let others = [1, 2, 3].map(region);
+            went.push(plan.handle_home(Micros::ZERO, index, region(home), &others).get());
         }
         went
     }
@@ -361,7 +361,16 @@ mod tests {
         plan.handle_taken(9, 1);
         let index = plan.next_to_place().unwrap();
         let later = Micros::from_millis(10_000);
-        assert_eq!(plan.handle_home(later, index, region(2), std::iter::empty()), region(2));
+        assert_eq!(plan.handle_home(later, index, region(2), &[region(1), region(2)]), region(2));
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_reached_is_waited_for_only_where_nobody_else_can_be() {
+        let mut plan = Plan::new(1, 3, false);
+        (0..2).for_each(|index| plan.handle_taken(index, 1));
+        let now = Micros::ZERO;
+        assert_eq!(plan.handle_home(now, 0, region(9), &[region(3), region(1)]), region(3));
+        assert_eq!(plan.handle_home(now, 1, region(9), &[]), region(9));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod addressing;
 mod areas;
 mod autonomy;
+mod connecting;
+mod discovery;
 mod failover;
 mod faults;
 mod flooding;

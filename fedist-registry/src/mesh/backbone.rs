@@ -1,5 +1,7 @@
 //! The links that a region always keeps, whatever the traffic.
 
+use std::collections::BTreeMap;
+
 use super::{LinkReason, MeshConfig};
 use crate::{LinkCost, RegionId, Registry, Status};
 
@@ -8,6 +10,10 @@ pub(super) struct Backbone<'a> {
     pub(super) me: RegionId,
     pub(super) registry: &'a Registry,
     pub(super) config: &'a MeshConfig,
+    /// Regions that are kept besides those that the configuration names, and why.
+    pub(super) kept: &'a BTreeMap<RegionId, LinkReason>,
+    /// Whether a region gets no link, whatever speaks for it.
+    pub(super) avoided: &'a dyn Fn(RegionId) -> bool,
     /// Whether a link to a region can come about at all: it has an address, or it is linked already.
     pub(super) possible: &'a dyn Fn(RegionId) -> bool,
     /// Cost of a direct link, measured or guessed; the largest where nothing is known.
@@ -23,13 +29,13 @@ pub(super) struct Backbone<'a> {
 }
 
 impl Backbone<'_> {
-    /// Parent, configured ones, second parent, the nearest, the random ones; each region once, with the first reason.
+    /// Parent, configured, connected and discovered ones, second parent, the nearest, the random ones; each region once, with the first reason.
     pub(super) fn choose(&self) -> Vec<(RegionId, LinkReason)> {
         let mut chosen: Vec<(RegionId, LinkReason)> = Vec::new();
         let mut add = |id: RegionId, reason| {
             let wanted = id != self.me
                 && self.registry.is_live(id)
-                && !self.config.avoid.contains(&id)
+                && !(self.avoided)(id)
                 && chosen.iter().all(|(held, _)| *held != id);
             if wanted {
                 chosen.push((id, reason));
@@ -42,6 +48,9 @@ impl Backbone<'_> {
         }
         for id in &self.config.extra {
             add(*id, LinkReason::Configured);
+        }
+        for (id, reason) in self.kept {
+            add(*id, *reason);
         }
         if !self.registry.is_live(self.me) {
             return chosen;
@@ -65,7 +74,7 @@ impl Backbone<'_> {
         self.registry
             .live_regions()
             .map(|record| record.id)
-            .filter(|id| *id != self.me && !self.config.avoid.contains(id) && (self.possible)(*id))
+            .filter(|id| *id != self.me && !(self.avoided)(*id) && (self.possible)(*id))
     }
 
     fn key(&self, id: RegionId, reason: LinkReason) -> (LinkCost, RegionId) {

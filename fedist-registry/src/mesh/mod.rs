@@ -97,6 +97,10 @@ pub enum LinkReason {
     Random,
     /// The configuration names it.
     Configured,
+    /// Somebody asked for it by `connect`.
+    Connected,
+    /// Its address was discovered.
+    Discovered,
     /// The federation's shape has it.
     Topology,
     /// The traffic has paid for it.
@@ -118,6 +122,8 @@ impl fmt::Display for LinkReason {
             LinkReason::Nearest => "nearest",
             LinkReason::Random => "random",
             LinkReason::Configured => "configured",
+            LinkReason::Connected => "connected",
+            LinkReason::Discovered => "discovered",
             LinkReason::Topology => "topology",
             LinkReason::Traffic => "traffic",
             LinkReason::Child => "child",

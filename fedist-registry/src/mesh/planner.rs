@@ -1,6 +1,6 @@
 //! Decides which links to open, to keep and to close.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::backbone::{Backbone, is_below, mix};
 use super::survey::{Distances, Survey};
@@ -108,6 +108,10 @@ pub struct MeshPlanner {
     /// Attempts in a row that failed, by region that any other may stand in for.
     failures: BTreeMap<RegionId, u32>,
     base: Vec<(RegionId, LinkReason)>,
+    /// Regions to keep a link to that are told at run time, and why.
+    kept: BTreeMap<RegionId, LinkReason>,
+    /// Regions that get no link, told at run time.
+    parted: BTreeSet<RegionId>,
     /// Cost of a way as it is in reality, for one that light in fibre would need 100 for.
     detour_percent: u64,
     observed_at: Option<Micros>,
@@ -199,6 +203,8 @@ impl MeshPlanner {
             refused: BTreeMap::new(),
             failures: BTreeMap::new(),
             base: Vec::new(),
+            kept: BTreeMap::new(),
+            parted: BTreeSet::new(),
             detour_percent: DETOUR_PERCENT,
             observed_at: None,
             base_at: Micros::ZERO,
@@ -242,7 +248,39 @@ impl MeshPlanner {
         }
     }
 
-    /// A region said that it has too many links. It is left alone for a while; another one takes its place, where any will do.
+    /// Keeps links to these regions from now on, besides those that the configuration names: the places of all that were told
+    /// before. A link that is kept no longer is judged at once, and stays if the mesh has a use for it.
+    pub fn keep(&mut self, kept: BTreeMap<RegionId, LinkReason>) {
+        let dropped = self.kept.keys().filter(|id| !kept.contains_key(id));
+        for id in dropped {
+            if let Some(link) = self.links.get_mut(id)
+                && matches!(link.reason, LinkReason::Connected | LinkReason::Discovered)
+            {
+                link.reason = LinkReason::Traffic;
+                link.review_at = Micros::ZERO;
+            }
+        }
+        self.kept = kept;
+        self.base_at = Micros::ZERO;
+    }
+
+    /// Wants no link to these regions from now on, whatever speaks for it: in the place of all that were told before. One that
+    /// is open leaves the routes and is closed, at the latest after ten seconds.
+    pub fn part(&mut self, parted: BTreeSet<RegionId>) {
+        self.parted = parted;
+        self.base_at = Micros::ZERO;
+    }
+
+    /// Whether a region that would not have a link, or could not be reached, is to be left alone now.
+    pub fn leaves_alone(&self, peer: RegionId, now: Micros) -> bool {
+        self.refused.get(&peer).is_some_and(|refusal| refusal.until > now)
+    }
+
+    fn avoids(&self, peer: RegionId) -> bool {
+        self.config.avoid.contains(&peer) || self.parted.contains(&peer)
+    }
+
+    /// A region said that it has too many links, or wants none from here. It is left alone for a while; another one takes its place, where any will do.
     pub fn handle_refused(&mut self, peer: RegionId, now: Micros) {
         self.refuse(peer, now);
     }
@@ -290,6 +328,9 @@ impl MeshPlanner {
                 link.reason = *reason;
             }
         }
+        for peer in self.parted.clone() {
+            self.make_room(peer, now);
+        }
         let mut close = Vec::new();
         if view.registry.is_live(self.me) && now >= self.judge_at {
             self.judge_at = now + pace(view.registry);
@@ -312,6 +353,9 @@ impl MeshPlanner {
     /// Whether to take a link that `peer` has opened. Parents take their children, and everybody takes newcomers, who have
     /// nobody else; how many there may be at most is for the caller to say.
     pub fn admit(&self, peer: RegionId, now: Micros, view: &MeshView<'_>) -> Admission {
+        if self.parted.contains(&peer) {
+            return Admission::Refuse;
+        }
         let record = view.registry.get(peer).filter(|record| record.is_live());
         let incoming = view.links.iter().filter(|link| !link.dialed && link.peer != peer).count();
         if record.is_none_or(|record| record.parent == Some(self.me))
@@ -452,10 +496,9 @@ impl MeshPlanner {
     }
 
     fn choose_base(&self, now: Micros, view: &MeshView<'_>) -> Vec<(RegionId, LinkReason)> {
-        let left_alone =
-            |id: RegionId| self.refused.get(&id).is_some_and(|refusal| refusal.until > now);
-        let possible =
-            |id: RegionId| self.links.contains_key(&id) || ((view.dialable)(id) && !left_alone(id));
+        let possible = |id: RegionId| {
+            self.links.contains_key(&id) || ((view.dialable)(id) && !self.leaves_alone(id, now))
+        };
         let fixed = match self.config.topology {
             Topology::Adaptive => None,
             _ => Some(self.config.topology.neighbours(self.me, view.registry)),
@@ -470,6 +513,8 @@ impl MeshPlanner {
             me: self.me,
             registry: view.registry,
             config: &self.config,
+            kept: &self.kept,
+            avoided: &|id| self.avoids(id),
             possible: &possible,
             nearness: &nearness,
             before: &self.base,
@@ -481,10 +526,11 @@ impl MeshPlanner {
         let Some(shape) = fixed.filter(|_| view.registry.is_live(self.me)) else {
             return chosen;
         };
-        let configured = chosen.into_iter().filter(|(_, reason)| *reason == LinkReason::Configured);
-        let mut base: Vec<_> = configured.collect();
+        use LinkReason::{Configured, Connected, Discovered};
+        let named = |reason| matches!(reason, Configured | Connected | Discovered);
+        let mut base: Vec<_> = chosen.into_iter().filter(|(_, reason)| named(*reason)).collect();
         for id in shape {
-            let wanted = !self.config.avoid.contains(&id);
+            let wanted = !self.avoids(id);
             if wanted && base.iter().all(|(held, _)| *held != id) {
                 base.push((id, LinkReason::Topology));
             }
@@ -544,14 +590,17 @@ impl MeshPlanner {
         };
         let turn = |peer: RegionId, reason: LinkReason| match reason {
             LinkReason::Parent | LinkReason::Configured => DialTurn::First,
+            LinkReason::Connected | LinkReason::Discovered => DialTurn::First,
             _ if parent == Some(peer) => DialTurn::First,
             _ if is_child(peer) => DialTurn::Theirs,
             LinkReason::SecondParent | LinkReason::Traffic => DialTurn::First,
             _ if !can_be_dialed || goes_first(self.me, peer) => DialTurn::First,
             _ => DialTurn::Second,
         };
-        let left_alone =
-            |id: RegionId| self.refused.get(&id).is_some_and(|refusal| refusal.until > now);
+        // A parent that wants no link is asked again where there is no other way to it.
+        let left_alone = |id: RegionId| {
+            self.leaves_alone(id, now) && (parent != Some(id) || (view.path)(id).is_some())
+        };
         let bought = self.bought.keys().map(|peer| (*peer, LinkReason::Traffic));
         self.base
             .iter()
@@ -567,14 +616,14 @@ impl MeshPlanner {
     fn spend(&mut self, now: Micros, view: &MeshView<'_>, distances: &Distances<'_>) {
         let mut paid: Vec<(f64, RegionId)> = Vec::new();
         for to in self.ledger.unsettled() {
-            let left_alone = self.refused.get(&to).is_some_and(|refusal| refusal.until > now);
+            let left_alone = self.leaves_alone(to, now);
             let has_link = self.links.contains_key(&to) || self.bought.contains_key(&to);
             let path = distances.to(to).map(|cost| self.ledger.smooth(to, cost));
             let Some(path) = path.filter(|_| !has_link && !left_alone && !self.is_base(to)) else {
                 self.ledger.write_off(to);
                 continue;
             };
-            let avoided = self.config.avoid.contains(&to) || !(view.dialable)(to);
+            let avoided = self.avoids(to) || !(view.dialable)(to);
             let band = self.memory.get(&to).map_or(0, |held| held.band());
             let percent = self.config.open_percent.saturating_add(band);
             let (direct, price) = self.worth_of_link(to, now, view, path);
@@ -682,8 +731,14 @@ impl MeshPlanner {
                     && way.zip(self.memory.get(&peer)).is_some_and(|(way, held)| {
                         exceeds(way, held.cost, self.config.open_percent)
                     }));
-            let stays = self.is_base(peer) || link.peer_wants || (heard && needed);
             let quiet = now.saturating_sub(retiring.quiet_since) >= QUIET;
+            if self.parted.contains(&peer) {
+                if (heard && quiet) || waited >= PART_TIMEOUT {
+                    close.push(peer);
+                }
+                continue;
+            }
+            let stays = self.is_base(peer) || link.peer_wants || (heard && needed);
             if stays || waited >= DRAIN_TIMEOUT {
                 if let Some(judged) = self.links.get_mut(&peer) {
                     judged.retiring = None;
@@ -813,5 +868,7 @@ const HOLD: Micros = Micros::from_secs(60);
 const QUIET: Micros = Micros::from_millis(900);
 /// A link that is still used so long after it left the routes is kept.
 const DRAIN_TIMEOUT: Micros = Micros::from_secs(30);
+/// A link that is to go in any case goes after so long, even if something still passes over it.
+const PART_TIMEOUT: Micros = Micros::from_secs(10);
 /// Time between two judgements, and that again for every 1,024 regions.
 const JUDGE_EVERY: Micros = Micros::from_millis(900);

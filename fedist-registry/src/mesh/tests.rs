@@ -408,3 +408,121 @@ fn two_that_both_have_no_address_want_no_link_to_each_other() {
     assert!(plan.wanted.iter().all(|wanted| dialable(wanted.peer)), "{plan:?}");
     assert!(plan.wanted.iter().all(|wanted| wanted.turn == DialTurn::First), "nobody else can");
 }
+
+// ---- what is told at run time ------------------------------------------------------------------
+
+#[test]
+fn a_kept_region_has_a_link_as_long_as_it_is_kept_in_whatever_shape() {
+    for topology in [Topology::Adaptive, Topology::Tree] {
+        let config = MeshConfig { topology, ..MeshConfig::default() };
+        let mut bench = Bench::bare(4, config);
+        bench.link(1, 2, 10).link(2, 4, 10).link(1, 3, 10).link(3, 4, 10);
+        assert!(!bench.wants(4));
+        bench.planner.keep([(region(4), LinkReason::Discovered)].into());
+        let plan = bench.plan();
+        let wanted = plan.wanted.iter().find(|wanted| wanted.peer == region(4)).unwrap();
+        assert_eq!((wanted.reason, wanted.turn), (LinkReason::Discovered, DialTurn::First));
+        bench.link(1, 4, 20);
+        bench.plan();
+        assert_eq!(bench.planner.reason(region(4)), Some((LinkReason::Discovered, false)));
+        for _ in 0..300 {
+            assert!(bench.plan().retiring.is_empty(), "idle, and there is a way of the same cost");
+        }
+        bench.planner.keep(Default::default());
+        let mut seconds = 0;
+        while bench.plan().close.is_empty() {
+            seconds += 1;
+            assert!(seconds < 30, "it is judged at once, and not only when it is its turn");
+        }
+    }
+}
+
+#[test]
+fn a_region_that_is_parted_from_is_let_go_whatever_speaks_for_it() {
+    let registry = federation(8);
+    let mut bench =
+        Bench::new(registry, MeshConfig { extra: regions(&[5]), ..MeshConfig::default() });
+    bench.link(1, 2, 10).link(1, 5, 10).link(2, 5, 50).link(1, 3, 10);
+    for link in &mut bench.links {
+        link.peer_wants = true;
+    }
+    assert!(bench.wants(5));
+    bench.planner.keep([(region(5), LinkReason::Connected)].into());
+    bench.planner.part(regions(&[5]).into_iter().collect());
+    let plan = bench.plan();
+    assert_eq!(plan.retiring, regions(&[5]), "it leaves the routes at once");
+    assert!(plan.wanted.iter().all(|wanted| wanted.peer != region(5)));
+    let mut seconds = 1;
+    loop {
+        let plan = bench.plan();
+        seconds += 1;
+        if plan.close == regions(&[5]) {
+            break;
+        }
+        assert!(plan.close.is_empty() && seconds <= 6, "{plan:?}");
+    }
+    assert!(seconds >= 3, "not before all have heard");
+    bench.unlink(5);
+    bench.talk(5, 10_000);
+    let view_of = |bench: &Bench, now| {
+        let view = MeshView {
+            registry: &bench.registry,
+            db: &LinkStateDb::new(),
+            links: &bench.links,
+            path: &|_| None,
+            set_up: &|_| SetUpEstimate::new(),
+            dialable: &|_| true,
+        };
+        bench.planner.admit(region(5), now, &view)
+    };
+    assert!(!bench.wants_after(5, 10_000), "traffic buys none");
+    assert_eq!(view_of(&bench, bench.now), Admission::Refuse);
+    bench.planner.part(Default::default());
+    assert!(bench.wants(5));
+    assert_eq!(view_of(&bench, bench.now), Admission::Take);
+}
+
+#[test]
+fn a_link_to_be_parted_from_goes_after_ten_seconds_even_if_it_is_busy_and_stays_if_that_is_taken_back()
+ {
+    let mut bench = square(MeshConfig::default());
+    bench.planner.part(regions(&[2]).into_iter().collect());
+    let mut seconds = 0;
+    loop {
+        bench.talk(2, 10);
+        seconds += 1;
+        if bench.plan().close == regions(&[2]) {
+            break;
+        }
+        assert!(seconds < 15);
+    }
+    assert!(seconds >= 10, "{seconds}");
+    let mut bench = square(MeshConfig::default());
+    bench.planner.part(regions(&[2]).into_iter().collect());
+    assert_eq!(bench.plan().retiring, regions(&[2]));
+    bench.planner.part(Default::default());
+    bench.planner.keep([(region(2), LinkReason::Connected)].into());
+    bench.plan();
+    assert!(bench.plan().retiring.is_empty());
+}
+
+#[test]
+fn a_parent_that_wants_no_link_is_asked_again_only_where_there_is_no_other_way() {
+    let registry = federation(8);
+    let mut planner = MeshPlanner::new(region(4), MeshConfig::default());
+    let now = Micros::from_secs(1);
+    let mut wants = |path: Option<LinkCost>| {
+        let view = MeshView {
+            registry: &registry,
+            db: &LinkStateDb::new(),
+            links: &[],
+            path: &|_| path,
+            set_up: &|_| SetUpEstimate::new(),
+            dialable: &|_| true,
+        };
+        planner.handle_refused(region(2), now);
+        planner.plan(now, &view).wanted.iter().any(|wanted| wanted.peer == region(2))
+    };
+    assert!(!wants(Some(LinkCost::from_micros(1_000))));
+    assert!(wants(None));
+}

@@ -123,6 +123,29 @@ impl Client {
         }
     }
 
+    /// Opens a link to an address; the region that answered.
+    pub(crate) fn connect_to(&mut self, to: String) -> Result<RegionId, Failure> {
+        self.link(Ask::Connect { to })
+    }
+
+    /// Opens a link to a region.
+    pub(crate) fn connect_region(&mut self, region: RegionId) -> Result<RegionId, Failure> {
+        self.link(Ask::ConnectRegion { region })
+    }
+
+    /// Closes the link with a region for good.
+    pub(crate) fn disconnect(&mut self, region: RegionId) -> Result<RegionId, Failure> {
+        self.link(Ask::Disconnect { region })
+    }
+
+    fn link(&mut self, ask: Ask) -> Result<RegionId, Failure> {
+        match self.ask(ask, LINK)? {
+            Answer::Linked { peer } | Answer::Parted { peer } => Ok(peer),
+            Answer::NotLinked { reason, exit } => Err(Failure::new(exit, reason)),
+            _ => Err(absent(&self.data_dir)),
+        }
+    }
+
     /// Changes the region's place in the federation; the registry's entry with the change.
     pub(crate) fn change(&mut self, change: ChangeOf) -> Result<u64, Failure> {
         match self.ask(Ask::Change(change), CHANGE)? {
@@ -235,6 +258,8 @@ fn timed_out(error: &io::Error) -> bool {
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(15);
+/// A link has ten seconds to come up, and about as many to be left.
+const LINK: Duration = Duration::from_secs(20);
 /// A change waits for the master and until it is here; a leave also for what is under way.
 const CHANGE: Duration = Duration::from_secs(30);
 

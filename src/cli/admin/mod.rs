@@ -24,6 +24,10 @@
 //! -> {"token":"6f…","ask":{"change":{"parent":2}}}
 //! <- {"changed":{"index":17}}                             or {"not_changed":{"reason":"…","exit":"other"}}
 //! -> {"token":"6f…","ask":{"change":"leave"}}             answered as "stop" when the region has left
+//! -> {"token":"6f…","ask":{"connect":{"to":"a.example:4433"}}}
+//! <- {"linked":{"peer":2}}                                or {"not_linked":{"reason":"…","exit":"network"}}
+//! -> {"token":"6f…","ask":{"disconnect":{"region":2}}}
+//! <- {"parted":{"peer":2}}                                or {"not_linked":{"reason":"…","exit":"other"}}
 //! -> {"token":"6f…","ask":{"stop":{}}}
 //! <- "stopping"                                           and the connection ends when the node has
 //! ```
@@ -93,6 +97,12 @@ pub(crate) enum Ask {
     },
     /// Takes a drain back.
     Undrain,
+    /// Opens a link to an address, and keeps it.
+    Connect { to: String },
+    /// The same to a region of the registry.
+    ConnectRegion { region: RegionId },
+    /// Closes the link with a region, and has none.
+    Disconnect { region: RegionId },
     /// Changes the region's own place in the federation.
     Change(ChangeOf),
     /// Ends the node.
@@ -148,6 +158,19 @@ pub(crate) enum Answer {
     /// Whether the drain, or its end, came about.
     Drained {
         done: bool,
+    },
+    /// The region that is linked now.
+    Linked {
+        peer: RegionId,
+    },
+    /// The region to which there is no link now.
+    Parted {
+        peer: RegionId,
+    },
+    /// Neither link nor parting came about.
+    NotLinked {
+        reason: String,
+        exit: Exit,
     },
     /// The registry's entry with the change.
     Changed {
@@ -356,6 +379,10 @@ mod tests {
         assert_eq!(json(stop), r#"{"stop":{"drain_timeout_ms":70}}"#);
         assert_eq!(json(Ask::Drain { timeout_ms: 9 }), r#"{"drain":{"timeout_ms":9}}"#);
         assert_eq!(json(Ask::Undrain), r#""undrain""#);
+        let connect = Ask::Connect { to: "a:1".to_owned() };
+        assert_eq!(json(connect), r#"{"connect":{"to":"a:1"}}"#);
+        let disconnect = Ask::Disconnect { region: "2".parse().unwrap() };
+        assert_eq!(json(disconnect), r#"{"disconnect":{"region":2}}"#);
         assert_eq!(json(Ask::Tree), r#""tree""#);
         assert_eq!(json(Ask::DeadLetters), r#""dead_letters""#);
         let ping = Ask::Ping { target: PingOf::Actor("2.8".parse().unwrap()), deadline_ms: 1000 };

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedist::{AskError, ChangeError, Node, PingTarget};
+use fedist::{AskError, ChangeError, ConnectError, Node, PingTarget, transport::link::DialError};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -217,6 +217,18 @@ impl Room {
                 Answer::Drained { done }
             }
             Ask::Undrain => Answer::Drained { done: self.node.undrain().await },
+            Ask::Connect { to } => match self.node.connect(to).await {
+                Ok(peer) => Answer::Linked { peer },
+                Err(error) => not_connected(&error),
+            },
+            Ask::ConnectRegion { region } => match self.node.connect_region(region).await {
+                Ok(()) => Answer::Linked { peer: region },
+                Err(error) => not_connected(&error),
+            },
+            Ask::Disconnect { region } => match self.node.disconnect(region).await {
+                Ok(()) => Answer::Parted { peer: region },
+                Err(error) => Answer::NotLinked { reason: error.to_string(), exit: Exit::Other },
+            },
             Ask::Change(change) => self.change(change).await,
             Ask::Stop { drain_timeout_ms } => {
                 if let Some(ms) = drain_timeout_ms {
@@ -259,6 +271,20 @@ impl Room {
             },
         }
     }
+}
+
+/// Who is the wrong one at an address is a matter of certificates, all else of the network.
+fn not_connected(error: &ConnectError) -> Answer {
+    let exit = match error {
+        ConnectError::Dial(DialError::PeerRefused { .. } | DialError::RefusedByPeer { .. }) => {
+            Exit::Security
+        }
+        ConnectError::Dial(_) | ConnectError::TimedOut { .. } | ConnectError::Refused { .. } => {
+            Exit::Network
+        }
+        _ => Exit::Other,
+    };
+    Answer::NotLinked { reason: error.to_string(), exit }
 }
 
 fn drain_limit(ms: u32) -> Duration {

@@ -84,6 +84,12 @@ impl HostPort {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name and the port by themselves.
+    pub(crate) fn split(&self) -> (&str, u16) {
+        let (host, port) = self.0.rsplit_once(':').unwrap_or((&self.0, ""));
+        (host, port.parse().unwrap_or(0))
+    }
 }
 
 impl FromStr for HostPort {
