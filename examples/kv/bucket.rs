@@ -10,9 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use fedist::prelude::*;
+use fedist::{MonitorRef, prelude::*};
 
-use super::message::{Change, CountSubscribers, Crash, Delete, Get, Put, Refusal, Subscribe};
+use super::message::{
+    Change, CountSubscribers, Crash, Delete, Get, Put, Refusal, Subscribe, Unsubscribe,
+};
 
 /// One bucket. What it held is gone when it ends.
 pub(crate) struct Bucket {
@@ -24,6 +26,7 @@ pub(crate) struct Bucket {
 
 struct Subscriber {
     to: RegionRecipient<Change>,
+    monitor: MonitorRef,
     /// A change did not get through, and it must hear so.
     behind: bool,
 }
@@ -49,9 +52,13 @@ impl Bucket {
         self.retrying = true;
         ctx.run_later(RETRY, |bucket, ctx| {
             bucket.retrying = false;
-            bucket
-                .subscribers
-                .retain(|_, one| !(one.behind && one.to.try_send(Change::Behind).is_ok()));
+            bucket.subscribers.retain(|_, one| {
+                let told = one.behind && one.to.try_send(Change::Behind).is_ok();
+                if told {
+                    ctx.demonitor(one.monitor);
+                }
+                !told
+            });
             bucket.retry_later(ctx);
         });
     }
@@ -106,10 +113,27 @@ impl Handler<Subscribe> for Bucket {
             return Err(Refusal::Full { what, limit: MAX_SUBSCRIBERS as u64 });
         }
         let pid = subscriber.pid();
-        if self.subscribers.insert(pid, Subscriber { to: subscriber, behind: false }).is_none() {
-            ctx.monitor(pid);
+        let monitor = ctx.monitor(pid);
+        let subscriber = Subscriber { to: subscriber, monitor, behind: false };
+        if let Some(before) = self.subscribers.insert(pid, subscriber) {
+            ctx.demonitor(before.monitor);
         }
         Ok(ctx.pid())
+    }
+}
+
+impl Handler<Unsubscribe> for Bucket {
+    type Result = Result<(), Refusal>;
+
+    fn handle(
+        &mut self,
+        Unsubscribe { subscriber }: Unsubscribe,
+        ctx: &mut Context<Self>,
+    ) -> Self::Result {
+        if let Some(gone) = self.subscribers.remove(&subscriber) {
+            ctx.demonitor(gone.monitor);
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,9 @@ use super::{
     front::Manners,
     home::{Failed, ask},
     lines::{Line, Lines, MAX_LINE},
-    message::{Change, CountSubscribers, Crash, Create, Delete, Get, Put, Refusal, Subscribe},
+    message::{
+        Change, CountSubscribers, Crash, Create, Delete, Get, Put, Refusal, Subscribe, Unsubscribe,
+    },
 };
 
 /// Serves the client until it goes, or has to.
@@ -131,6 +133,9 @@ impl Connection<'_> {
                     MailboxEvent::Message(change, _) => {
                         let kept = self.tell(&change);
                         if !kept {
+                            // What is pending is written while nothing more is added to it.
+                            let subscriber = self.mailbox.pid();
+                            let _ = ask(&node, bucket, Unsubscribe { subscriber }).await;
                             return Ok(Next::Closes);
                         }
                     }

@@ -11,7 +11,7 @@ use fedist::{HomeAskError, prelude::*};
 use super::{
     bucket::Bucket,
     buckets::Buckets,
-    message::{CountSubscribers, Crash, Create, Delete, Get, Put, Refusal, Subscribe},
+    message::{CountSubscribers, Crash, Create, Delete, Get, Put, Refusal, Subscribe, Unsubscribe},
 };
 
 /// Handles what comes for the buckets that are at home in this node's region, from wherever it comes.
@@ -25,6 +25,7 @@ pub(crate) fn serve(node: &Node, buckets: &Buckets) {
     serve_bucket::<Put, _>(node, buckets);
     serve_bucket::<Delete, _>(node, buckets);
     serve_bucket::<Subscribe, _>(node, buckets);
+    serve_bucket::<Unsubscribe, _>(node, buckets);
     serve_bucket::<CountSubscribers, _>(node, buckets);
     serve_bucket::<Crash, _>(node, buckets);
 }

@@ -15,7 +15,7 @@
 mod bench;
 mod bucket;
 mod buckets;
-mod command;
+pub(crate) mod command;
 mod connection;
 // Errors end this program as they end `fedist`.
 #[allow(unused, reason = "the command uses more of it")]
@@ -23,7 +23,7 @@ mod connection;
 mod exit;
 mod front;
 mod home;
-mod lines;
+pub(crate) mod lines;
 mod message;
 mod options;
 mod regions;

@@ -62,6 +62,14 @@ pub(crate) struct Subscribe {
     pub(crate) subscriber: RegionRecipient<Change>,
 }
 
+/// Tells `subscriber` no more.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[rtype(result = "Result<(), Refusal>")]
+#[wire(name = "kv.unsubscribe", version = 1)]
+pub(crate) struct Unsubscribe {
+    pub(crate) subscriber: RegionPid,
+}
+
 /// How many subscribers there are.
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "Result<u64, Refusal>")]
