@@ -150,13 +150,22 @@ struct Remembered {
     least_before: LinkCost,
     since: Micros,
     at: Micros,
-    /// How often it was not worth keeping. Each time the next one is twice as dear, and less is enough to keep it.
+    /// How often it was not worth keeping, and when the last time. Each time the next one is twice as dear, for a while, and
+    /// less is enough to keep it.
     closed: u32,
+    closed_at: Micros,
 }
 
 impl Remembered {
     fn new(now: Micros, cost: LinkCost) -> Self {
-        Remembered { least: cost, least_before: LinkCost::MAX, since: now, at: now, closed: 0 }
+        Remembered {
+            least: cost,
+            least_before: LinkCost::MAX,
+            since: now,
+            at: now,
+            closed: 0,
+            closed_at: now,
+        }
     }
 
     fn take(&mut self, now: Micros, cost: LinkCost) {
@@ -170,6 +179,13 @@ impl Remembered {
     /// What the link costs when nothing is in the way: the least of the last one to two minutes in which it was open.
     fn cost(&self) -> LinkCost {
         self.least.min(self.least_before)
+    }
+
+    /// How many doublings of its price are left: each minute takes one away, so that what was opened and closed in the
+    /// turmoil of a start is not too dear for an hour.
+    fn dearer(&self, now: Micros) -> u32 {
+        let minutes = now.saturating_sub(self.closed_at).0 / FORGIVEN_AFTER.0;
+        self.closed.min(6).saturating_sub(u32::try_from(minutes).unwrap_or(u32::MAX))
     }
 
     /// By how many percent less a way around may be longer before a link is worth keeping that came and went. The
@@ -680,8 +696,8 @@ impl MeshPlanner {
             set_up.cost(Micros(direct.as_micros().saturating_mul(2)), 1).as_micros()
         };
         if let Some(direct) = self.remembered(to, now) {
-            let closed = self.memory.get(&to).map_or(0, |held| held.closed);
-            return (direct, price_us(direct).saturating_mul(1 << closed.min(6)));
+            let dearer = self.memory.get(&to).map_or(0, |held| held.dearer(now));
+            return (direct, price_us(direct).saturating_mul(1 << dearer));
         }
         let Some(light) = light_us(self.me, to, view.registry) else {
             // Where nothing is known, that a link saves a third is a guess worth one attempt: then it is measured.
@@ -761,6 +777,7 @@ impl MeshPlanner {
                 close.push(peer);
                 if let Some(held) = self.memory.get_mut(&peer).filter(|_| retiring.vain) {
                     held.closed = held.closed.saturating_add(1);
+                    held.closed_at = now;
                 }
             }
         }
@@ -869,6 +886,7 @@ const UNLIKELY: u64 = 4;
 const DOUBTS: u32 = 2;
 /// Over how long the least cost of a link is kept, and that time again.
 const LEAST_OVER: Micros = Micros::from_secs(60);
+const FORGIVEN_AFTER: Micros = Micros::from_secs(60);
 const SECOND_WAITS: Micros = Micros::from_secs(1);
 const PURCHASE_TIMEOUT: Micros = Micros::from_secs(60);
 const REFUSED_FIRST: Micros = Micros::from_secs(60);
