@@ -82,7 +82,7 @@ pub(crate) fn lines() -> TestResult {
     let whole = |text: &[u8]| Some(text.to_vec());
     let longest = vec![b'x'; MAX_LINE];
     let long = vec![b'y'; 3 * MAX_LINE];
-    let cases: [(Vec<u8>, Vec<Option<Vec<u8>>>); 6] = [
+    let cases = [
         (b"a\r\nb\n\nc".to_vec(), vec![whole(b"a\r"), whole(b"b"), whole(b"")]),
         (b"".to_vec(), vec![]),
         (b"no end".to_vec(), vec![]),

@@ -116,7 +116,7 @@ pub(crate) fn no_entry() -> TestResult {
             client.error(&format!("PUT {name} k 1\r\n"), &[&text]);
             client.error(&format!("SUBSCRIBE {name}\r\n"), &[&text]);
         }
-        client.ask([b"CREATE \x00\r\n"].concat(), "FAILED TO CREATE BUCKET\r\n");
+        client.ask("CREATE \0\r\n", "FAILED TO CREATE BUCKET\r\n");
         client.error("GET \0 k\r\n", &["could not find entry for \"\\0\" in table ["]);
     }
     Ok(())
