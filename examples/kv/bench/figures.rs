@@ -61,7 +61,7 @@ impl Figures {
 /// The figures as a Markdown table.
 pub(crate) fn table(figures: &[Figures], clients: usize) -> String {
     let mut text = format!(
-        "| {:<32} | {:>8} | {:>8} | {:>21} | {:>9} | {:>9} | {:>10} | {:>24} |\n",
+        "| {:<32} | {:>8} | {:>8} | {:>22} | {:>9} | {:>9} | {:>10} | {:>26} |\n",
         "path",
         "p50, µs",
         "p99, µs",
@@ -72,7 +72,7 @@ pub(crate) fn table(figures: &[Figures], clients: usize) -> String {
         "p50, rate of the rounds",
     );
     text += &format!(
-        "|{:-<34}|{:->9}:|{:->9}:|{:->22}:|{:->10}:|{:->10}:|{:->11}:|{:->25}:|\n",
+        "|{:-<34}|{:->9}:|{:->9}:|{:->23}:|{:->10}:|{:->10}:|{:->11}:|{:->27}:|\n",
         "", "", "", "", "", "", "", ""
     );
     let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
@@ -88,7 +88,7 @@ pub(crate) fn table(figures: &[Figures], clients: usize) -> String {
         };
         let _ = writeln!(
             text,
-            "| {:<32} | {:>8.1} | {:>8.1} | {:>21.0} | {:>9} | {:>9} | {:>10} | {:>24} |",
+            "| {:<32} | {:>8.1} | {:>8.1} | {:>22.0} | {:>9} | {:>9} | {:>10} | {:>26} |",
             one.path,
             one.p50_us,
             one.p99_us,
