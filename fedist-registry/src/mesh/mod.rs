@@ -7,6 +7,7 @@
 mod backbone;
 mod ledger;
 mod planner;
+mod remembered;
 mod survey;
 mod topology;
 

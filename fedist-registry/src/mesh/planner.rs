@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::backbone::{Backbone, is_below, mix};
+use super::remembered::Remembered;
 use super::survey::{Distances, Survey};
 use super::{DETOUR_PERCENT, LinkReason, MeshConfig, Topology, TrafficLedger};
 use crate::{LinkCost, LinkStateDb, Micros, RegionId, Registry, SetUpEstimate};
@@ -138,61 +139,6 @@ struct Judged {
     doubts: u32,
     /// How often it was to be closed and turned out to be needed.
     holds: u32,
-}
-
-/// What is remembered of a link, open or closed.
-#[derive(Copy, Clone, Debug)]
-struct Remembered {
-    /// The least cost since `since`, and in the time before. What a link costs at most times is little more; a region
-    /// that starts among many, or is short of processor time, measures much more for a while, and must not hold that
-    /// against a link that it has closed meanwhile.
-    least: LinkCost,
-    least_before: LinkCost,
-    since: Micros,
-    at: Micros,
-    /// How often it was not worth keeping, and when the last time. Each time the next one is twice as dear, for a while, and
-    /// less is enough to keep it.
-    closed: u32,
-    closed_at: Micros,
-}
-
-impl Remembered {
-    fn new(now: Micros, cost: LinkCost) -> Self {
-        Remembered {
-            least: cost,
-            least_before: LinkCost::MAX,
-            since: now,
-            at: now,
-            closed: 0,
-            closed_at: now,
-        }
-    }
-
-    fn take(&mut self, now: Micros, cost: LinkCost) {
-        if now.saturating_sub(self.since) >= LEAST_OVER {
-            (self.least_before, self.least, self.since) = (self.least, cost, now);
-        }
-        self.least = self.least.min(cost);
-        self.at = now;
-    }
-
-    /// What the link costs when nothing is in the way: the least of the last one to two minutes in which it was open.
-    fn cost(&self) -> LinkCost {
-        self.least.min(self.least_before)
-    }
-
-    /// How many doublings of its price are left: each minute takes one away, so that what was opened and closed in the
-    /// turmoil of a start is not too dear for an hour.
-    fn dearer(&self, now: Micros) -> u32 {
-        let minutes = now.saturating_sub(self.closed_at).0 / FORGIVEN_AFTER.0;
-        self.closed.min(6).saturating_sub(u32::try_from(minutes).unwrap_or(u32::MAX))
-    }
-
-    /// By how many percent less a way around may be longer before a link is worth keeping that came and went. The
-    /// threshold of opening stays, or such pairs would have long ways for good.
-    fn band(&self) -> u32 {
-        self.closed.min(4) * 2
-    }
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -884,9 +830,6 @@ const ATTEMPTS: u32 = 3;
 const UNLIKELY: u64 = 4;
 /// Reviews that must agree before a link goes, the first time.
 const DOUBTS: u32 = 2;
-/// Over how long the least cost of a link is kept, and that time again.
-const LEAST_OVER: Micros = Micros::from_secs(60);
-const FORGIVEN_AFTER: Micros = Micros::from_secs(60);
 const SECOND_WAITS: Micros = Micros::from_secs(1);
 const PURCHASE_TIMEOUT: Micros = Micros::from_secs(60);
 const REFUSED_FIRST: Micros = Micros::from_secs(60);
