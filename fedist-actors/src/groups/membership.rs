@@ -335,12 +335,18 @@ impl Membership {
         if !self.takes_part || !self.is_current(now, from, boot) {
             return None;
         }
-        // An update follows a hello of one of the two; this one is left over from a session that ended.
-        let peer = self
-            .peers
-            .get_mut(&from)
-            .filter(|peer| matches!(peer.phase, Phase::Asked | Phase::TakesPart))?;
-        peer.takes_part(now, from);
+        let peer = self.peers.get_mut(&from)?;
+        match peer.phase {
+            Phase::Asked | Phase::TakesPart => peer.takes_part(now, from),
+            // An update follows a hello of one of the two; this one is left over from a session that ended.
+            Phase::Unasked => return None,
+            // It does take part: the answer that said otherwise was to a question before the last one.
+            Phase::Absent => {
+                peer.phase = Phase::Unasked;
+                peer.retry_at = now;
+                return None;
+            }
+        }
         let in_step = match update {
             Update::Resync => {
                 peer.sent = None;

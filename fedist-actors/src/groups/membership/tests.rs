@@ -167,6 +167,23 @@ fn a_region_that_takes_no_part_is_asked_once_and_hears_nothing() {
     }
 }
 
+/// It was asked, began to take part, was lost and found, was asked again, and only then its first answer came.
+#[test]
+fn a_region_that_sends_updates_takes_part_whatever_an_old_answer_said() {
+    let mut groups = alone();
+    groups.handle_regions(NOW, &BTreeSet::from([region(1), region(2)]));
+    assert_eq!(groups.poll(NOW, |_| true), [Action::Hello(region(2))]);
+    let first_answer = HelloAnswer { takes_part: false, boot: 1 };
+    groups.handle_hello(NOW, region(2), 1);
+    groups.region_lost(NOW, region(2));
+    assert_eq!(groups.poll(NOW, |_| true), [Action::Hello(region(2))]);
+    groups.handle_hello_answer(NOW, region(2), Some(first_answer));
+    groups.handle_hello_answer(NOW, region(2), Some(HelloAnswer { takes_part: true, boot: 1 }));
+    let digest = Update::Digest { version: 1 };
+    assert_eq!(groups.handle_update(NOW, region(2), 1, digest), None);
+    assert_eq!(groups.poll(NOW, |_| true), [Action::Hello(region(2))], "it is asked again");
+}
+
 #[test]
 fn a_large_state_goes_in_parts_and_arrives_whole() {
     let mut source = alone();
