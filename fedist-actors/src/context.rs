@@ -1,6 +1,7 @@
 //! What an actor sees of the world around it: its own context, and the loop that runs it.
 
 mod run;
+mod woken;
 
 use std::{
     any::{Any, TypeId},
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub(crate) use run::run;
+use woken::Woken;
 
 /// The context of an actor that a node spawned; actix's `Context` with regions added.
 ///
@@ -54,6 +56,8 @@ struct Item<A: Actor> {
     /// `None` while it is polled, and once it is done or cancelled.
     future: Option<Pin<Box<dyn ActorFuture<A, Output = ()>>>>,
     done: bool,
+    /// Set for one that is polled only when itself was woken.
+    woken: Option<Woken>,
 }
 
 /// An asynchronous handler with its message.
@@ -331,6 +335,29 @@ impl<A: Actor<Context = Self>> Context<A> {
     pub(crate) fn run_next(&mut self, next: Next<A>) {
         self.next = Some(next);
     }
+
+    // ---- the runtime's own futures -------------------------------------------------------------
+
+    /// As `spawn`, but the future is polled only when it was woken itself, not, as actix does it, whenever its actor has its
+    /// turn. For futures that run an actor of the runtime and look at nothing of it.
+    pub(crate) fn spawn_apart<F>(&mut self, future: F)
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        let woken = Woken::new(Arc::clone(&self.cell));
+        self.push_item(Box::pin(future), Some(woken));
+    }
+
+    fn push_item(
+        &mut self,
+        future: Pin<Box<dyn ActorFuture<A, Output = ()>>>,
+        woken: Option<Woken>,
+    ) -> SpawnHandle {
+        self.last_handle = self.last_handle.next();
+        let handle = self.last_handle;
+        self.items.push(Item { handle, future: Some(future), done: false, woken });
+        handle
+    }
 }
 
 impl<A: Actor<Context = Self>> ActorContext for Context<A> {
@@ -358,10 +385,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for Context<A> {
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.last_handle = self.last_handle.next();
-        let handle = self.last_handle;
-        self.items.push(Item { handle, future: Some(Box::pin(future)), done: false });
-        handle
+        self.push_item(Box::pin(future), None)
     }
 
     fn wait<F>(&mut self, future: F)

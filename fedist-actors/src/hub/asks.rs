@@ -1,21 +1,21 @@
 //! Asks that wait for their answer, by correlation number and by deadline.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use fedist_registry::{Micros, RegionId};
 use tokio::sync::oneshot;
 
-use crate::AskError;
+use crate::{AskError, process::IdMap};
 
 type Reply = oneshot::Sender<Result<Bytes, AskError>>;
 
 #[derive(Default)]
 pub(super) struct Asks {
     next: u32,
-    pending: HashMap<u32, Pending>,
+    pending: IdMap<u32, Pending>,
     deadlines: BTreeSet<(Micros, u32)>,
-    by_region: HashMap<RegionId, usize>,
+    by_region: IdMap<RegionId, usize>,
 }
 
 struct Pending {

@@ -38,13 +38,12 @@ mod watch;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    hash::BuildHasherDefault,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Handler, WrapFuture};
+use actix::{Actor, Handler, WrapFuture};
 use fedist_registry::{
     AreaConfig, LinkState, LinkStateDb, MeshConfig, Micros, RegionId, RegionRecord, Registry,
     RelayDelay, RouteTable, Store, quorum::QuorumConfig,
@@ -67,7 +66,7 @@ use crate::{
     inlet::{Inlet, LocalFuture},
     node::View,
     outbound::{GateState, Outbound},
-    process::{IdHasher, Process},
+    process::{IdMap, Process},
 };
 use asks::Asks;
 use deliver::Overflow;
@@ -117,17 +116,17 @@ pub(crate) struct Core {
     mesh: mesh::Mesh,
     membership: membership::Membership,
     contacts: contacts::Contacts,
-    links: HashMap<RegionId, LinkPort>,
+    links: IdMap<RegionId, LinkPort>,
     /// Links whose other end has not said hello yet, by serial number.
-    greeting: HashMap<u64, LinkPort>,
+    greeting: IdMap<u64, LinkPort>,
     next_serial: u64,
-    sessions: HashMap<RegionId, SessionSlot>,
+    sessions: IdMap<RegionId, SessionSlot>,
     dirty: Vec<RegionId>,
     /// Sessions that hold frames back because their link's queue is long.
     retry: HashSet<RegionId>,
     asks: Asks,
     /// Messages that wait for room in a mailbox, by the actor's local id.
-    overflow: HashMap<u64, Overflow, BuildHasherDefault<IdHasher>>,
+    overflow: IdMap<u64, Overflow>,
     answers: mpsc::UnboundedSender<LocalFuture<()>>,
     /// Where the last record went: its type, its actor, and the way in.
     last_inlet: Option<(u32, Arc<Process>, Arc<dyn Inlet>)>,
@@ -365,10 +364,10 @@ impl Actor for Hub {
         let timer = drive_timer(Rc::clone(&self.core));
         let answers = drive_answers(Rc::clone(&self.answers));
         let accepts = links::drive_accepts(Rc::clone(&self.core));
-        ctx.spawn(outbound.into_actor(self));
-        ctx.spawn(timer.into_actor(self));
-        ctx.spawn(answers.into_actor(self));
-        ctx.spawn(accepts.into_actor(self));
+        ctx.spawn_apart(outbound.into_actor(self));
+        ctx.spawn_apart(timer.into_actor(self));
+        ctx.spawn_apart(answers.into_actor(self));
+        ctx.spawn_apart(accepts.into_actor(self));
     }
 }
 
