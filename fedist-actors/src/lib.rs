@@ -30,7 +30,9 @@ mod inlet;
 mod process;
 
 mod hub;
+mod gate;
 mod outbound;
+mod outbox;
 mod pause;
 mod signal;
 

@@ -15,7 +15,6 @@ use crate::{
     address::decoding,
     inlet::{AskDelivery, Inlet, LocalFuture, TellDelivery},
     message::{decode, encode},
-    outbound::Outbound,
     process::{ExitKind, Notice, Process},
     signal::Signal,
     ties::Held,
@@ -191,29 +190,27 @@ impl Core {
     ) {
         let region = seat.region();
         let onward = RecordHeader { to: Some(seat.local()), from: None, ..*header };
-        let refused =
-            self.node.inner().gates.get(region).acquire(onward.encoded_len(body.len())).err();
-        if let Some(refused) = refused {
+        let len = onward.encoded_len(body.len());
+        if let Err(refused) = self.node.inner().gates.get(region).acquire(len) {
             let reason = self.node.refusal(region, &refused);
             return self.bounce_tell(src, header, crate::address::drop_reason(&reason));
         }
         self.count("split_tells_forwarded");
-        self.handle_outbound(Outbound::Tell { region, header: onward, body: body.clone() });
+        self.node.post(region, &onward, body.clone().into(), len, None);
     }
 
     /// Asks in the asker's place and passes the answer back.
     fn forward_ask(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes, seat: RegionPid) {
         let region = seat.region();
         let onward = RecordHeader { to: Some(seat.local()), from: None, correlation: 0, ..*header };
-        let refused =
-            self.node.inner().gates.get(region).acquire(onward.encoded_len(body.len())).err();
-        if let Some(refused) = refused {
+        let len = onward.encoded_len(body.len());
+        if let Err(refused) = self.node.inner().gates.get(region).acquire(len) {
             let reason = self.node.refusal(region, &refused);
             return self.refuse_ask(src, header, reason);
         }
         self.count("split_asks_forwarded");
         let (reply, answered) = tokio::sync::oneshot::channel();
-        self.handle_outbound(Outbound::Ask { region, header: onward, body: body.clone(), reply });
+        self.node.post(region, &onward, body.clone().into(), len, Some(reply));
         let outcome = Box::pin(async move { answered.await.unwrap_or(Err(AskError::Stopped)) });
         let _ = self.answers.send(reply_when_done(self.node.clone(), src, *header, outcome));
     }
@@ -463,17 +460,14 @@ fn reply(node: &Node, src: RegionId, request: &RecordHeader, answer: Result<Byte
             Err(_) => return,
         },
     };
-    node.queue(Outbound::System {
-        region: src,
-        header: RecordHeader {
-            kind,
-            to: None,
-            from: None,
-            type_hash: 0,
-            version: 0,
-            correlation: request.correlation,
-            deadline_ms: 0,
-        },
-        body,
-    });
+    let header = RecordHeader {
+        kind,
+        to: None,
+        from: None,
+        type_hash: 0,
+        version: 0,
+        correlation: request.correlation,
+        deadline_ms: 0,
+    };
+    node.post(src, &header, body.into(), 0, None);
 }

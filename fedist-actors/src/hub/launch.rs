@@ -39,7 +39,7 @@ use crate::{
     groups::GroupBook,
     names::Names,
     node::{Clock, NodeInner, View},
-    outbound::Gates,
+    gate::Gates,
     pause::Paused,
     process::{IdMap, ProcessTable},
     supervision::{Started, Supervisors},

@@ -65,7 +65,8 @@ use crate::{
     Context, Node, StartError,
     inlet::{Inlet, LocalFuture},
     node::View,
-    outbound::{GateState, Outbound},
+    gate::GateState,
+    outbound::Outbound,
     process::{IdMap, Process},
 };
 use asks::Asks;
@@ -151,7 +152,7 @@ pub(crate) struct Core {
 struct SessionSlot {
     session: Session,
     /// Accepted at the gate, but the session's queue was full.
-    stalled: VecDeque<Outbound>,
+    stalled: VecDeque<outgoing::Stalled>,
     dirty: bool,
     last_hop: Option<RegionId>,
     /// Bytes of frames handed to links, those sent again included.
