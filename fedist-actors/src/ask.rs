@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use crate::{
     AskError, Node, WireMessage,
     address::with_decoding_node,
+    gate::{GateState, Refused},
     message::{Body, decode, wire_type},
     node::Timer,
-    gate::{GateState, Refused},
     process::is_blocking,
     route::{Answer, Route},
 };

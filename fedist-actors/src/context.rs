@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::{
     Down, ExitReason, LocalAddr, Node, SpawnError,
     exit::{DownSink, Exit, MonitorRef},
+    inlet::{self, RunRoom, Running},
     process::{Body, Process},
     region_event::RegionEvent,
 };
@@ -46,6 +47,8 @@ pub struct Context<A: Actor<Context = Self>> {
     /// An asynchronous handler to run before anything else.
     next: Option<Next<A>>,
     exit: Option<Box<ExitReason>>,
+    /// Messages that came together and are not all handled yet: before everything else in the mailbox.
+    run: Option<Box<dyn Running<A>>>,
     /// Monitors that were taken back after they had fired: their `Down` is not to be shown.
     flushed: Vec<MonitorRef>,
 }
@@ -70,11 +73,12 @@ pub(crate) struct ActorBody<A: Actor> {
     pub(crate) sender: AddressSender<A>,
     /// Messages that go before the mailbox.
     urgent: Mutex<VecDeque<Envelope<A>>>,
+    pub(crate) run_room: RunRoom,
 }
 
 impl<A: Actor> ActorBody<A> {
     pub(crate) fn new(sender: AddressSender<A>) -> Self {
-        Self { sender, urgent: Mutex::new(VecDeque::new()) }
+        Self { sender, urgent: Mutex::new(VecDeque::new()), run_room: RunRoom::default() }
     }
 
     fn urgent(&self) -> std::sync::MutexGuard<'_, VecDeque<Envelope<A>>> {
@@ -143,6 +147,7 @@ impl<A: Actor<Context = Self>> Context<A> {
             last_handle: SpawnHandle::default(),
             next: None,
             exit: None,
+            run: None,
             flushed: Vec::new(),
         }
     }
@@ -336,6 +341,21 @@ impl<A: Actor<Context = Self>> Context<A> {
         self.next = Some(next);
     }
 
+    // ---- runs of messages ----------------------------------------------------------------------
+
+    pub(crate) fn begin_run(&mut self, run: Box<dyn Running<A>>) {
+        self.run = Some(run);
+    }
+
+    pub(crate) fn run_room(&self) -> &RunRoom {
+        &self.cell.body.run_room
+    }
+
+    /// Whether something is to be done before the next message of the mailbox.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.waiting() || self.cell.has_exit() || self.cell.has_urgent()
+    }
+
     // ---- the runtime's own futures -------------------------------------------------------------
 
     /// As `spawn`, but the future is polled only when it was woken itself, not, as actix does it, whenever its actor has its
@@ -426,6 +446,13 @@ where
             let envelope = Envelope::new(message, reply);
             return Envelope::with_proxy(Box::new(DownEnvelope { monitor, envelope }));
         }
+        let message = match reply {
+            None => match inlet::pack(message) {
+                Ok(envelope) => return envelope,
+                Err(message) => message,
+            },
+            Some(_) => message,
+        };
         Envelope::new(message, reply)
     }
 }

@@ -29,8 +29,8 @@ mod function;
 mod inlet;
 mod process;
 
-mod hub;
 mod gate;
+mod hub;
 mod outbound;
 mod outbox;
 mod pause;

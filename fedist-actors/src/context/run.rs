@@ -85,6 +85,14 @@ fn step<A: Actor<Context = Context<A>>>(
         }
         if budget > 0 {
             let urgent = if ctx.cell.has_urgent() { ctx.cell.pop_urgent() } else { None };
+            if urgent.is_none()
+                && let Some(mut run) = ctx.run.take()
+            {
+                if !run.go_on(actor, ctx, &mut budget) {
+                    ctx.run = Some(run);
+                }
+                continue;
+            }
             let envelope = urgent.map_or_else(
                 || Pin::new(&mut *mailbox).poll_next(cx),
                 |urgent| Poll::Ready(Some(urgent)),
@@ -125,7 +133,9 @@ fn poll_items<A: Actor<Context = Context<A>>>(
         if due && let Some(mut future) = item.future.take() {
             let waker = item.woken.as_ref().map(Woken::waker);
             let pending = match waker {
-                Some(waker) => future.as_mut().poll(actor, ctx, &mut TaskContext::from_waker(&waker)),
+                Some(waker) => {
+                    future.as_mut().poll(actor, ctx, &mut TaskContext::from_waker(&waker))
+                }
                 None => future.as_mut().poll(actor, ctx, cx),
             }
             .is_pending();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::{AskError, outbox::Reply, process::IdMap};
 use bytes::Bytes;
 use fedist_registry::{Micros, RegionId};
 use fedist_transport::wire::{RecordHeader, RecordKind, Records};
-use crate::{AskError, outbox::Reply, process::IdMap};
 
 #[derive(Default)]
 pub(super) struct Asks {

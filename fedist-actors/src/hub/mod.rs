@@ -63,9 +63,9 @@ pub(crate) use trace::TraceAnswer;
 
 use crate::{
     Context, Node, StartError,
+    gate::GateState,
     inlet::{Inlet, LocalFuture},
     node::View,
-    gate::GateState,
     outbound::Outbound,
     process::{IdMap, Process},
 };

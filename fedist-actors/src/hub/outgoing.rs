@@ -26,7 +26,11 @@ pub(super) enum Stalled {
         /// When the deadlines of the asks among them were written; `None` where there are none.
         written: Option<Micros>,
     },
-    Large { header: RecordHeader, body: Bytes, gated: usize },
+    Large {
+        header: RecordHeader,
+        body: Bytes,
+        gated: usize,
+    },
 }
 
 /// Bytes queued at a link beyond which sessions hold their frames back, so that priority and
@@ -337,19 +341,7 @@ impl Core {
             self.sessions.get_mut(&region).and_then(|slot| slot.session.poll_event())
         {
             match event {
-                SessionEvent::Deliver { records } => {
-                    let _decoding = decoding(&self.node, Some(region));
-                    for record in Records::new(records) {
-                        match record {
-                            Ok((header, body)) => self.deliver(region, &header, body),
-                            Err(error) => {
-                                tracing::warn!(%region, %error, "malformed records in a frame");
-                                self.count("records_malformed");
-                                break;
-                            }
-                        }
-                    }
-                }
+                SessionEvent::Deliver { records } => self.deliver_frame(region, records),
                 SessionEvent::DeliverLarge { header, body } => {
                     let _decoding = decoding(&self.node, Some(region));
                     self.deliver(region, &header, body);

@@ -66,11 +66,12 @@ async fn read_link(core: CoreRef, peer: RegionId, serial: u64, mut reader: LinkR
     let mut brake = Brake::default();
     loop {
         brake.release(&core, &mut reader);
+        let mut waited = false;
         let received = match brake.is_on() {
-            false => reader.recv(&mut frames).await,
-            true => tokio::time::timeout(BRAKE_STEP, reader.recv(&mut frames))
-                .await
-                .unwrap_or(Ok(())),
+            false => noting_wait(reader.recv(&mut frames), &mut waited).await,
+            true => {
+                tokio::time::timeout(BRAKE_STEP, reader.recv(&mut frames)).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = received {
             return error;
@@ -78,11 +79,24 @@ async fn read_link(core: CoreRef, peer: RegionId, serial: u64, mut reader: LinkR
         if frames.is_empty() {
             continue;
         }
+        if !waited {
+            // The actors that got something have their turn before they get more.
+            tokio::task::yield_now().await;
+        }
         let crowded = core.borrow_mut().handle_frames(peer, serial, &mut frames);
         brake.apply(crowded, &mut reader);
-        // The actors that got something have their turn before more is read for them.
-        tokio::task::yield_now().await;
     }
+}
+
+/// Notes whether a future was not ready at once.
+async fn noting_wait<F: Future>(future: F, waited: &mut bool) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        *waited |= polled.is_pending();
+        polled
+    })
+    .await
 }
 
 /// Withholds credit from a link that brings more for another one than that can carry: the class is not read for a while, so
