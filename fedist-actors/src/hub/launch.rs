@@ -300,6 +300,7 @@ impl Launch {
                 view_epoch: 0,
                 counters: BTreeMap::new(),
                 random: fastrand::Rng::new(),
+                turn: None,
                 next_timer: Micros::ZERO,
                 last_tick: Micros::ZERO,
                 timer_changed: Rc::new(Notify::new()),

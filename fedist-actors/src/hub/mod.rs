@@ -135,6 +135,8 @@ pub(crate) struct Core {
     view_epoch: u64,
     counters: BTreeMap<&'static str, u64>,
     random: fastrand::Rng,
+    /// When the present turn began.
+    turn: Option<Micros>,
     next_timer: Micros,
     last_tick: Micros,
     timer_changed: Rc<Notify>,
@@ -161,8 +163,22 @@ struct SessionSlot {
 }
 
 impl Core {
+    /// The node's time; within one turn of the hub the time at which the turn began.
     fn now(&self) -> Micros {
-        self.node.inner().clock.now()
+        self.turn.unwrap_or_else(|| self.node.inner().clock.now())
+    }
+
+    /// Does something that takes no time to speak of, with one look at the clock.
+    fn in_turn<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        /// Ends the turn also when something in it panics.
+        struct Turn<'a>(&'a mut Core);
+        impl Drop for Turn<'_> {
+            fn drop(&mut self) {
+                self.0.turn = None;
+            }
+        }
+        self.turn = Some(self.node.inner().clock.now());
+        work(Turn(self).0)
     }
 
     /// Whether a link to the region is up.
@@ -389,11 +405,12 @@ async fn drive_outbound(
     let mut batch = Vec::with_capacity(OUTBOUND_BATCH);
     while queue.recv_many(&mut batch, OUTBOUND_BATCH).await > 0 {
         {
-            let mut core = core.borrow_mut();
-            for item in batch.drain(..) {
-                core.handle_outbound(item);
-            }
-            core.flush();
+            core.borrow_mut().in_turn(|core| {
+                for item in batch.drain(..) {
+                    core.handle_outbound(item);
+                }
+                core.flush();
+            });
         }
         // Under load the links and the actors of this thread get their turn between two batches.
         tokio::task::yield_now().await;

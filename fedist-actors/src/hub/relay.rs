@@ -83,7 +83,8 @@ async fn read_link(core: CoreRef, peer: RegionId, serial: u64, mut reader: LinkR
             // The actors that got something have their turn before they get more.
             tokio::task::yield_now().await;
         }
-        let crowded = core.borrow_mut().handle_frames(peer, serial, &mut frames);
+        let crowded =
+            core.borrow_mut().in_turn(|core| core.handle_frames(peer, serial, &mut frames));
         brake.apply(crowded, &mut reader);
     }
 }

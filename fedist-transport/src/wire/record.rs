@@ -322,6 +322,8 @@ const FRAGMENT_LAST: u8 = 0x20;
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use proptest::prelude::*;
 
