@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn records_keep_their_order_over_batches_and_large_ones() {
         let mut outbox = Outbox::default();
-        let lens = [64, 10_000, 8_000, 20_000, 64, 64, 16_000];
+        let lens = [64, 10_000, 8_000, 20_000, 64, 64, 16_300];
         for (at, len) in lens.into_iter().enumerate() {
             put(&mut outbox, 300 + at as u64, len);
         }
