@@ -280,6 +280,9 @@ impl Core {
             let Some(slot) = self.sessions.get_mut(&region) else {
                 return;
             };
+            if !slot.session.has_transmit() {
+                break;
+            }
             let Some(route) = self.routes.get(region) else {
                 break;
             };

@@ -242,6 +242,14 @@ impl Session {
         Some(bare(header))
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) may give something. Costs less than asking for it.
+    pub fn has_transmit(&self) -> bool {
+        self.goodbye_now
+            || self.ack_now
+            || self.probe_now
+            || self.tx.iter().any(LaneTx::has_transmit)
+    }
+
     /// Says that frames of `class` cannot be passed on now, or can again. While blocked they stay
     /// here, in order, instead of being handed out and dropped.
     pub fn set_blocked(&mut self, class: Class, blocked: bool) {

@@ -217,6 +217,14 @@ impl LaneTx {
         self.deadline
     }
 
+    /// Whether anything waits to be handed out, room in the window or not.
+    pub(super) fn has_transmit(&self) -> bool {
+        self.sent < self.frames.len()
+            || !self.open.is_empty()
+            || !self.lost.is_empty()
+            || self.recovery.is_some()
+    }
+
     /// Hands out the next frame that was never sent, if the window has room.
     pub(super) fn take_new(&mut self, now: Micros, window: usize, rto: Micros) -> Option<Outgoing> {
         let cost = match self.frames.get(self.sent) {
