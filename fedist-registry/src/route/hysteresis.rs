@@ -17,12 +17,14 @@ pub(super) enum Verdict {
 /// max(1 %, 0.3 ms) for a minute without a break. (A flat 5 % keeps 76 % of what the cheapest paths would gain over the
 /// PlanetLab series, a flat 1 % keeps 98 % and flaps.)
 ///
-/// `deadline` is what the last verdict about this path said to wait for, if it did.
+/// `deadline` is what the last verdict about this path said to wait for, if it did; `patience` is the minute, or less where
+/// the present path was chosen by little.
 pub(super) fn weigh(
     now: Micros,
     present: LinkCost,
     other: LinkCost,
     deadline: Option<Micros>,
+    patience: Micros,
 ) -> Verdict {
     let saved = LinkCost::from_units(present.units().saturating_sub(other.units()));
     let more_than = |share: u32, floor: u32| saved.units() > (present.units() / share).max(floor);
@@ -34,13 +36,15 @@ pub(super) fn weigh(
     }
     match deadline {
         Some(at) if at <= now => Verdict::Leave(RouteChange::SlowlyCheaper { saved }),
-        Some(at) => Verdict::Wait(at),
-        None => Verdict::Wait(now + PATIENCE),
+        Some(at) => Verdict::Wait(at.min(now + patience)),
+        None => Verdict::Wait(now + patience),
     }
 }
 
 /// How long a small advantage must last.
 pub(super) const PATIENCE: Micros = Micros::from_secs(60);
+/// How long it must last while the region settles: as long as it takes until the other costs are told.
+pub(super) const LITTLE_PATIENCE: Micros = Micros::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -56,7 +60,7 @@ mod tests {
         let due = start + PATIENCE;
         let check = |present, other, deadline, now, expected| {
             assert_eq!(
-                weigh(now, us(present), us(other), deadline),
+                weigh(now, us(present), us(other), deadline, PATIENCE),
                 expected,
                 "{present} {other} {deadline:?}"
             );
@@ -76,5 +80,17 @@ mod tests {
         check(100_000, 99_000, Some(due), due, Verdict::Stay);
         check(2_000, 1_700, Some(due), due, Verdict::Stay);
         check(2_000, 3_000, Some(due), due, Verdict::Stay);
+    }
+
+    #[test]
+    fn one_that_has_waited_with_patience_waits_no_longer_than_with_little() {
+        let start = Micros::from_secs(7);
+        let hurried =
+            |now, deadline| weigh(now, us(100_000), us(98_000), deadline, LITTLE_PATIENCE);
+        let soon = Verdict::Wait(start + LITTLE_PATIENCE);
+        assert_eq!(hurried(start, None), soon);
+        assert_eq!(hurried(start, Some(start + PATIENCE)), soon);
+        let sooner = start + Micros::from_secs(1);
+        assert_eq!(hurried(start, Some(sooner)), Verdict::Wait(sooner));
     }
 }
