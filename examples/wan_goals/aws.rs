@@ -154,94 +154,51 @@ impl Oracle {
         }
     }
 
-    /// How far the measured links are from what the emulator makes of them, and what would be saved if every region had
-    /// the present costs of all others and took the cheapest paths.
+    /// Says how far what the regions measure is from what the emulator does, and what would be saved if all took the cheapest
+    /// paths by what they were told: what is missing then lies in the measurements, the rest in how routes are held.
     fn tell_measured(&self, statuses: &BTreeMap<RegionId, NodeStatus>) {
         let at = |id: RegionId| usize::from(id.get()) - 1;
         let count = self.direct.len();
-        let (mut least, mut queue, mut probes) = (Vec::new(), Vec::new(), 0);
-        let mut cost = vec![vec![f64::INFINITY; count]; count];
-        let mut short = vec![vec![f64::INFINITY; count]; count];
+        let (mut excess, mut queueing) = (Vec::new(), Vec::new());
         let mut told = vec![vec![f64::INFINITY; count]; count];
-        for (from, status) in statuses {
-            for link in &status.links {
-                let (a, b) = (at(*from), at(link.peer));
-                if b >= count {
-                    continue;
-                }
-                probes += link.probes_sent;
-                if let (Some(min), Some(q), Some(c)) =
-                    (link.rtt_min_ms, link.queueing_ms, link.cost_ms)
-                {
-                    least.push(min / 2.0 - self.direct[a][b]);
-                    queue.push(q);
-                    cost[a][b] = c;
-                    short[a][b] = min / 2.0;
-                }
-                if let Some(t) = link.told_ms {
-                    told[a][b] = t;
-                }
-            }
+        for (from, link) in statuses
+            .iter()
+            .flat_map(|(from, status)| status.links.iter().map(move |link| (at(*from), link)))
+        {
+            let to = at(link.peer);
+            excess.extend(link.rtt_min_ms.map(|least| least / 2.0 - self.direct[from][to]));
+            queueing.extend(link.queueing_ms);
+            told[from][to] = link.told_ms.unwrap_or(f64::INFINITY);
         }
-        let spread = |v: &[f64]| {
-            [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0]
-                .map(|q| format!("{:.2}", super::percentile(v, q)))
-                .join(" ")
+        let spread = |of: &[f64]| {
+            let shares = [0.5, 0.9, 0.99].map(|share| format!("{:.2}", percentile(of, share)));
+            shares.join(" ")
         };
-        note(&format!("   minimum less truth, ms: {}", spread(&least)));
-        note(&format!("   queueing, ms:           {}", spread(&queue)));
-        let mut relay: Vec<f64> = statuses.values().map(|s| s.relay_cost_us as f64 / 1e3).collect();
-        relay.sort_by(f64::total_cmp);
-        let util: Vec<f64> = statuses.values().map(|s| s.utilisation).collect();
-        note(&format!(
-            "   relay cost, ms:         {}; utilisation {}; probes {probes}",
-            spread(&relay),
-            spread(&util)
-        ));
-        for (name, matrix, relays) in [
-            ("told costs", &told, true),
-            ("present costs", &cost, true),
-            ("costs without relays'", &cost, false),
-            ("minima alone", &short, false),
-        ] {
-            let mut best = matrix.clone();
-            let mut truth = self.direct.clone();
-            for via in 0..count {
-                let r = if relays {
-                    statuses.get(&region(via)).map_or(0.0, |s| s.relay_cost_us as f64 / 1e3)
-                } else {
-                    RELAY_MS
-                };
-                for a in (0..count).filter(|a| *a != via) {
-                    for b in (0..count).filter(|b| *b != via && *b != a) {
-                        let over = best[a][via] + r + best[via][b];
-                        if over < best[a][b] {
-                            best[a][b] = over;
-                            truth[a][b] = truth[a][via] + RELAY_MS + truth[via][b];
-                        }
+        let relay: BTreeMap<usize, f64> = statuses
+            .iter()
+            .map(|(id, status)| (at(*id), status.relay_cost_us as f64 / 1e3))
+            .collect();
+        let mut paid = self.direct.clone();
+        for via in 0..count {
+            let price = relay.get(&via).copied().unwrap_or(f64::INFINITY);
+            for a in (0..count).filter(|a| *a != via) {
+                for b in (0..count).filter(|b| *b != via && *b != a) {
+                    let over = told[a][via] + price + told[via][b];
+                    if over < told[a][b] {
+                        told[a][b] = over;
+                        paid[a][b] = paid[a][via] + RELAY_MS + paid[via][b];
                     }
                 }
             }
-            let (mut kept, mut possible) = (0.0, 0.0);
-            for a in 0..count {
-                for b in (0..count).filter(|b| *b != a) {
-                    kept += self.direct[a][b] - truth[a][b];
-                    possible += self.direct[a][b] - self.best[a][b];
-                }
-            }
-            note(&format!("   cheapest by {name}: {:.1} %", 100.0 * kept / possible));
         }
-        // Which pairs lose most.
-        let mut pairs: Vec<(f64, (usize, usize), String)> = statuses.iter().flat_map(|(from, status)| status.routes.iter().map(move |r| (*from, r))).map(|(from, route)| {
-            let (a, b) = (at(from), at(route.to));
-            let paid = self.cost(&route.path);
-            let hops: Vec<String> = route.path.windows(2).map(|h| { let (x, y) = (at(h[0]), at(h[1])); format!("-{:.1}({:.1})/{:.1}-> {}", cost[x][y], short[x][y], self.direct[x][y], h[1]) }).collect();
-            (paid - self.best[a][b], (a, b), format!("{from} {}: pays {paid:.1} told {:.1} best {:.1} direct {:.1}, measured {:.1} least {:.1} told {:.1}, since {} s, {} changes", hops.join(" "), route.cost_ms, self.best[a][b], self.direct[a][b], cost[a][b], short[a][b], told[a][b], route.since_ms/1000, route.changes))
-        }).collect();
-        pairs.sort_by(|x, y| y.0.total_cmp(&x.0));
-        for (lost, _, text) in pairs.iter().take(12) {
-            note(&format!("     {lost:.1} lost: {text}"));
-        }
+        let sum = |matrix: &[Vec<f64>]| matrix.iter().flatten().sum::<f64>();
+        let (direct, best) = (sum(&self.direct), sum(&self.best));
+        note(&format!(
+            "   p50, p90, p99 in ms: least one-way times are {} too long, queueing {}; cheapest by what was told {:.1} %",
+            spread(&excess),
+            spread(&queueing),
+            100.0 * (direct - sum(&paid)) / (direct - best),
+        ));
     }
 
     fn stretches(&self, statuses: &BTreeMap<RegionId, NodeStatus>) -> Vec<f64> {

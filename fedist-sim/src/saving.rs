@@ -83,9 +83,10 @@ pub fn saving_after_strained_start(matrix: &RttMatrix, seed: u64) -> Saving {
         let strained = second < STRAINED;
         mesh.load(now, if strained { 0.9 } else { 0.1 });
         let mean_ms = if strained { 40.0 } else { 0.5 };
+        let queued_ms: Vec<f64> =
+            (0..len * len).map(|_| -mean_ms * (1.0 - random.f64()).ln()).collect();
         let measured = RttMatrix::from_fn(len, |i, j| {
-            let queued_ms = -mean_ms * (1.0 - random.f64()).ln();
-            Some(matrix.one_way_us(i, j)? as f64 / 500.0 + queued_ms)
+            Some(matrix.one_way_us(i, j)? as f64 / 500.0 + queued_ms.get(i * len + j)?)
         });
         let moved = mesh.sample(now, &measured);
         if moved || mesh.next_deadline().is_some_and(|due| due <= now) {

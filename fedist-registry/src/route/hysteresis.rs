@@ -43,8 +43,8 @@ pub(super) fn weigh(
 
 /// How long a small advantage must last.
 pub(super) const PATIENCE: Micros = Micros::from_secs(60);
-/// How long it must last while the region settles: as long as it takes until the other costs are told.
-pub(super) const LITTLE_PATIENCE: Micros = Micros::from_secs(5);
+/// How long it must last while the region settles: until the states that several regions send at the same time are there.
+pub(super) const LITTLE_PATIENCE: Micros = Micros::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +90,7 @@ mod tests {
         let soon = Verdict::Wait(start + LITTLE_PATIENCE);
         assert_eq!(hurried(start, None), soon);
         assert_eq!(hurried(start, Some(start + PATIENCE)), soon);
-        let sooner = start + Micros::from_secs(1);
+        let sooner = start + Micros::from_millis(500);
         assert_eq!(hurried(start, Some(sooner)), Verdict::Wait(sooner));
     }
 }

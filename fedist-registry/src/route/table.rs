@@ -79,7 +79,7 @@ impl RouteTable {
         table
     }
 
-    /// Until then a small advantage need only last 5 s, since the present paths were chosen by costs that were not worth much;
+    /// Until then a small advantage need only last 1 s, since the present paths were chosen by costs that were not worth much;
     /// see [`Strain`](crate::Strain). Counts from the next [`update`](Self::update).
     pub fn settle_until(&mut self, until: Micros) {
         self.settles_until = until;
