@@ -125,8 +125,8 @@ pub enum RouteChange {
         /// By how much.
         saved: LinkCost,
     },
-    /// Cheaper than the path before by more than the larger of 1 % and 0.3 ms, for a minute; for a second in a region that
-    /// settles.
+    /// Cheaper than the path before by more than the larger of 1 % and 0.3 ms, for a minute; by half as much for a
+    /// second in a region that settles.
     SlowlyCheaper {
         /// By how much, at the end of that time.
         saved: LinkCost,

@@ -4,30 +4,35 @@ use crate::Micros;
 
 /// Follows how busy the thread is that measures, and says what of its measurements to rely upon.
 ///
-/// A region is *strained* when its thread is not free for more than half of its time, and until two seconds after that.
-/// From this follow:
+/// A region is *strained* when its thread is not free for more than half of its time, and until two seconds after that. Then
+/// it judges no link ([`is_strained`](Self::is_strained)): it measures itself.
 ///
-/// - it judges no link ([`is_strained`](Self::is_strained)): without processor time it measures itself;
-/// - for the first minute its links seem to queue, and it is the region that does
-///   ([`hides_queues`](Self::hides_queues)). The minimum of a round trip stands, since a queue only ever adds to it. A
-///   region that is strained for longer is a busy one, and frames do wait there;
-/// - a region that has just started, and one that is no longer strained, *settles* for a minute
-///   ([`is_settling`](Self::is_settling)): what it told others, and chose its routes by, was not worth much, so that it
-///   tells and takes what is a little better too. A strain within that minute prolongs it, to five minutes at most, and a
-///   region that is strained again and again settles once in ten minutes.
+/// A region that has just started, and one that is no longer strained, *settles* for a minute
+/// ([`is_settling`](Self::is_settling)): what it told others, and chose its routes by, was not worth much, so that it tells
+/// and takes what is a little better too. A strain within that minute prolongs it, to five minutes at most, and a region that
+/// is strained again and again settles once in ten minutes.
+///
+/// While it settles and its thread is not free for more than a fifth of its time, links seem to queue, and it is the region
+/// that does, or others beside it that start as well ([`hides_queues`](Self::hides_queues)). The minimum of a round trip
+/// stands, since a queue only ever adds to it. Later the same load is what the region has to do, and frames do wait there.
 ///
 /// ```
 /// use fedist_registry::{Micros, Strain};
 ///
 /// let mut strain = Strain::new(Micros::ZERO);
+/// strain.handle_share(Micros::from_secs(1), 0.8);
+/// assert!(strain.is_strained() && strain.hides_queues(Micros::from_secs(2)));
 /// strain.handle_share(Micros::from_secs(100), 0.8);
-/// assert!(strain.is_strained() && strain.hides_queues(Micros::from_secs(101)));
+/// assert!(strain.is_strained() && !strain.hides_queues(Micros::from_secs(200)));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Strain {
     since: Option<Micros>,
     /// Since when the share is low again, while it still counts as strained.
     low_since: Option<Micros>,
+    /// Whether it is busy enough to delay what it measures.
+    loud: bool,
+    quiet_since: Option<Micros>,
     settling_since: Micros,
     settling_until: Micros,
 }
@@ -35,11 +40,23 @@ pub struct Strain {
 impl Strain {
     /// A region that starts now: it is free, and settles.
     pub fn new(now: Micros) -> Strain {
-        Strain { since: None, low_since: None, settling_since: now, settling_until: now + SETTLING }
+        Strain {
+            since: None,
+            low_since: None,
+            loud: false,
+            quiet_since: None,
+            settling_since: now,
+            settling_until: now + SETTLING,
+        }
     }
 
     /// Takes the share of its time in which the thread was not free; see [`Utilisation`](crate::Utilisation).
     pub fn handle_share(&mut self, now: Micros, share: f64) {
+        if share > LOUD {
+            (self.loud, self.quiet_since) = (true, None);
+        } else if self.loud && now - *self.quiet_since.get_or_insert(now) >= QUIET_FOR {
+            self.loud = false;
+        }
         if share > STRAINED {
             self.since.get_or_insert(now);
             self.low_since = None;
@@ -63,7 +80,7 @@ impl Strain {
 
     /// Whether what the links seem to queue is this region's own queue for the processor.
     pub fn hides_queues(&self, now: Micros) -> bool {
-        self.since.is_some_and(|since| now - since < HIDES_FOR)
+        self.loud && self.is_settling(now)
     }
 
     /// Whether small differences should be told and acted upon as well.
@@ -84,7 +101,8 @@ impl Strain {
 
 const STRAINED: f64 = 0.5;
 const LOW_FOR: Micros = Micros::from_secs(2);
-const HIDES_FOR: Micros = Micros::from_secs(60);
+const LOUD: f64 = 0.2;
+const QUIET_FOR: Micros = Micros::from_secs(1);
 const SETTLING: Micros = Micros::from_secs(60);
 /// With all that prolongs it.
 const SETTLES_FOR: Micros = Micros::from_secs(300);
@@ -121,12 +139,28 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_its_own_for_a_minute_of_strain_and_then_those_of_a_busy_region() {
+    fn queues_are_its_own_while_it_settles_and_is_not_free_for_a_fifth_of_its_time() {
         let mut strain = Strain::new(secs(0));
-        assert!(!strain.hides_queues(secs(0)));
-        run(&mut strain, 100, 200, 0.9);
-        assert!(strain.hides_queues(secs(159)) && !strain.hides_queues(secs(160)));
-        assert!(strain.is_strained(), "links are not judged meanwhile");
+        run(&mut strain, 0, 10, 0.2);
+        assert!(!strain.hides_queues(secs(10)));
+        run(&mut strain, 10, 20, 0.25);
+        assert!(strain.hides_queues(secs(20)) && !strain.is_strained());
+        run(&mut strain, 20, 21, 0.1);
+        assert!(strain.hides_queues(secs(21)), "not a second yet");
+        run(&mut strain, 21, 22, 0.1);
+        assert!(!strain.hides_queues(secs(22)));
+    }
+
+    #[test]
+    fn the_load_of_a_region_that_has_settled_hides_no_queue() {
+        let mut strain = Strain::new(secs(0));
+        run(&mut strain, 50, 70, 0.4);
+        assert!(strain.hides_queues(secs(59)) && !strain.hides_queues(secs(60)));
+        let mut later = Strain::new(secs(0));
+        run(&mut later, 1_000, 1_100, 0.9);
+        assert!(later.is_strained() && !later.hides_queues(secs(1_099)));
+        run(&mut later, 1_100, 1_110, 0.3);
+        assert!(later.hides_queues(secs(1_110)), "but that of one that comes out of a strain");
     }
 
     #[test]

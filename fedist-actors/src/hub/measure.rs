@@ -232,7 +232,7 @@ impl Core {
             self.measure.hides_queues = hides_queues;
             let ports = self.links.values_mut().chain(self.greeting.values_mut());
             ports.for_each(|port| port.estimate.set_own_queue(now, hides_queues));
-            tracing::debug!(hides_queues, utilisation = self.measure.utilisation(), "processor");
+            tracing::debug!(hides_queues, utilisation = self.measure.utilisation(), "own queue");
         }
         if now >= self.measure.every_second_at {
             self.measure.every_second_at = now + SECOND;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{
     Avoid, Hops, Route, RouteChange, ShortestPaths,
-    hysteresis::{LITTLE_PATIENCE, PATIENCE, Verdict, weigh},
+    hysteresis::{SmallTier, Verdict, weigh},
     second_path,
     shortest_paths::Length,
 };
@@ -79,8 +79,8 @@ impl RouteTable {
         table
     }
 
-    /// Until then a small advantage need only last 1 s, since the present paths were chosen by costs that were not worth much;
-    /// see [`Strain`](crate::Strain). Counts from the next [`update`](Self::update).
+    /// Until then a path is left for one that is cheaper by more than max(0.5 %, 0.15 ms) for 1 s, since the present ones were
+    /// chosen by costs that were not worth much; see [`Strain`](crate::Strain). Counts from the next [`update`](Self::update).
     pub fn settle_until(&mut self, until: Micros) {
         self.settles_until = until;
     }
@@ -109,7 +109,8 @@ impl RouteTable {
         let mut changed = Vec::new();
         let mut deadline = Micros::MAX;
         let mut reached = 0;
-        let patience = if now < self.settles_until { LITTLE_PATIENCE } else { PATIENCE };
+        let settles = now < self.settles_until;
+        let small = if settles { SmallTier::SETTLING } else { SmallTier::USUAL };
         let rows = Arc::make_mut(&mut self.rows);
         if rows.len() < best.bound() {
             rows.resize_with(best.bound(), Row::default);
@@ -144,7 +145,7 @@ impl RouteTable {
                 paths,
                 destination,
                 sound.then_some(suspects),
-                patience,
+                small,
             ) {
                 Ok(present) => present.cost(),
                 Err(change) => {
@@ -352,7 +353,7 @@ impl Row {
         paths: &ShortestPaths,
         destination: RegionId,
         suspects: Option<&dyn Fn(RegionId) -> bool>,
-        patience: Micros,
+        small: SmallTier,
     ) -> Result<Length, RouteChange> {
         let leaves_at = mem::replace(&mut self.leaves_at, Micros::MAX);
         let Some(best) = paths.length(destination).filter(|_| self.is_reached()) else {
@@ -380,7 +381,7 @@ impl Row {
             }
         }
         let deadline = (leaves_at != Micros::MAX).then_some(leaves_at);
-        match weigh(now, present.cost(), best.cost(), deadline, patience) {
+        match weigh(now, present.cost(), best.cost(), deadline, small) {
             Verdict::Stay => Ok(present),
             Verdict::Wait(at) => {
                 self.leaves_at = at;
