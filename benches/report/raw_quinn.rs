@@ -12,6 +12,7 @@
 mod endpoint;
 mod records;
 
+use std::any::Any;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,13 +22,12 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use crate::actors::BODY_LEN;
 use crate::child::say;
 use crate::processor_time::ProcessorTime;
-use crate::run::{Outcome, Run, Said, ServerAt};
+use crate::run::{Outcome, Run, Said};
 use crate::stopwatch::{ask_in_turn, rate};
-use crate::work::Task;
 use records::{Counting, RECORD_LEN, TICK, TOTAL, put_record};
 
 /// Serves one client for ever.
-pub(crate) fn serve(run: &Run) -> Result<()> {
+pub(crate) fn serve(run: &Run) -> Result<Box<dyn Any>> {
     runtime()?.block_on(async {
         let endpoint = endpoint::server(run)?;
         say(&Said::Ready { address: endpoint.local_addr()?.to_string(), actor: None })?;
@@ -39,28 +39,38 @@ pub(crate) fn serve(run: &Run) -> Result<()> {
             other => bail!("unknown work {other}"),
         };
         match connection.close_reason() {
-            Some(ConnectionError::ApplicationClosed(_)) => Ok(()),
-            _ => outcome,
+            Some(ConnectionError::ApplicationClosed(_)) => Ok(Box::new(()) as Box<dyn Any>),
+            _ => Err(outcome.err().context("a stream has ended")?),
         }
     })
 }
 
+/// Asks one after the other.
+pub(crate) fn ask(run: &Run) -> Result<Outcome> {
+    measure(run, ECHO, async |link, span| link.ask(span).await)
+}
+
+/// Sends and does not wait.
+pub(crate) fn tell(run: &Run) -> Result<Outcome> {
+    measure(run, TELL, async |link, span| link.tell(span).await)
+}
+
 /// Measures against a server in another process.
-pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
+fn measure(
+    run: &Run,
+    first: u8,
+    mut work: impl AsyncFnMut(&mut Link, Duration) -> Result<(u64, Outcome)>,
+) -> Result<Outcome> {
     runtime()?.block_on(async {
         let endpoint = endpoint::client(run)?;
-        let address = server.address.parse()?;
+        let address = run.next_hop()?.address.parse()?;
         let connection = endpoint.connect(address, endpoint::SERVER_NAME)?.await?;
-        let work = if run.task == Task::RemoteTell { TELL } else { ECHO };
-        let (tx, rx, _) = streams(&connection, work).await?;
+        let (tx, rx, _) = streams(&connection, first).await?;
         let mut link = Link { tx, rx };
         let mut outcome = Outcome::new();
         for span in [run.warm_up, run.span] {
-            let time = ProcessorTime::start(server.process);
-            let (count, mut measured) = match run.task {
-                Task::RemoteTell => link.tell(span).await?,
-                _ => link.ask(span).await?,
-            };
+            let time = ProcessorTime::start(&run.servers);
+            let (count, mut measured) = work(&mut link, span).await?;
             time.stop(count, &mut measured);
             outcome = measured;
         }

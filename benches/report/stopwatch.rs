@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 
 use crate::run::Outcome;
-use crate::work::{P50, P99, RATE};
+use crate::work::{P50, P99, P999, RATE};
 
 /// Tells in bursts until `span` is over. `flush` asks for how many have been handled since ever, so
 /// it comes back when the last is.
@@ -52,9 +52,13 @@ pub(crate) async fn ask_in_turn(
         nanos.saturating_record(u64::try_from(each)?.max(1));
         last = now;
     }
-    let micros = |quantile: f64| nanos.value_at_quantile(quantile) as f64 / 1e3;
-    let outcome = Outcome::from([(P50.to_owned(), micros(0.5)), (P99.to_owned(), micros(0.99))]);
-    Ok((count, outcome))
+    Ok((count, percentiles(&nanos)))
+}
+
+fn percentiles(nanos: &Histogram<u64>) -> Outcome {
+    [(P50, 0.5), (P99, 0.99), (P999, 0.999)]
+        .map(|(key, share)| (key.to_owned(), nanos.value_at_quantile(share) as f64 / 1e3))
+        .into()
 }
 
 /// The outcome of `count` messages that took `elapsed` together.
