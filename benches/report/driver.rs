@@ -94,6 +94,7 @@ fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
         work: work.name.to_owned(),
         side,
         role: Role::Client,
+        links: cast.servers.len(),
         servers: Vec::new(),
         warm_up: span / 3,
         span,
@@ -107,8 +108,8 @@ fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
         run.role = Role::Server(index);
         let mut process = Process::start(&run)?;
         match process.listen(PATIENCE).with_context(|| format!("server {index}"))? {
-            Said::Ready { address, actor } => {
-                run.servers.push(ServerAt { address, actor, process: process.id() });
+            Said::Ready { address, actors } => {
+                run.servers.push(ServerAt { address, actors, process: process.id() });
             }
             other => bail!("server {index} said {other:?}"),
         }

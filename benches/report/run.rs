@@ -16,6 +16,8 @@ pub(crate) struct Run {
     pub(crate) work: String,
     pub(crate) side: Side,
     pub(crate) role: Role,
+    /// Links between the client and the first server.
+    pub(crate) links: usize,
     /// The servers that are ready, in the order of [`Cast::servers`](crate::work::Cast::servers).
     pub(crate) servers: Vec<ServerAt>,
     pub(crate) warm_up: Duration,
@@ -59,8 +61,8 @@ pub(crate) enum Role {
 pub(crate) struct ServerAt {
     /// What the server said about itself when it was ready.
     pub(crate) address: String,
-    /// The pid of its counting actor, where it has actors.
-    pub(crate) actor: Option<String>,
+    /// The pids of its actors, where it has any.
+    pub(crate) actors: Vec<String>,
     /// The number of its process, to read its processor time.
     pub(crate) process: u32,
 }
@@ -71,6 +73,6 @@ pub(crate) type Outcome = BTreeMap<String, f64>;
 /// What a process says on its standard output, one JSON value a line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
-    Ready { address: String, actor: Option<String> },
+    Ready { address: String, actors: Vec<String> },
     Measured(Outcome),
 }

@@ -80,7 +80,6 @@ impl Work {
         Self { places, ..self }
     }
 
-    #[expect(dead_code, reason = "for works that need more or less than the usual span")]
     pub(crate) const fn span(self, span: Duration) -> Self {
         Self { span, ..self }
     }
@@ -108,6 +107,7 @@ pub(crate) struct Figure {
 pub(crate) enum Goal {
     RatioAtLeast(f64),
     RatioAtMost(f64),
+    #[allow(dead_code, reason = "for figures without a floor")]
     ValueAtMost(f64),
 }
 
@@ -120,7 +120,6 @@ impl Figure {
         Self { goal: Some(goal), ..self }
     }
 
-    #[expect(dead_code, reason = "for works that are compared with themselves")]
     pub(crate) const fn beside(self, key: &'static str) -> Self {
         Self { beside: Some(key), ..self }
     }
@@ -141,10 +140,17 @@ pub(crate) const SPAN: Duration = Duration::from_millis(600);
 
 /// Messages per microsecond, from the first send until the last is handled.
 pub(crate) const RATE: &str = "rate";
+/// The same per millisecond.
+pub(crate) const KILO_RATE: &str = "kilo_rate";
+/// The first without what disturbs it.
+pub(crate) const RATE_WITHOUT: &str = "rate_without";
 /// Median and higher percentiles, in microseconds.
 pub(crate) const P50: &str = "p50";
 pub(crate) const P99: &str = "p99";
 pub(crate) const P999: &str = "p999";
+/// The median of an ask to the neighbour, and what the median of one to the far end is above it.
+pub(crate) const DIRECT: &str = "direct";
+pub(crate) const ADDED: &str = "added";
 /// Processor time per message in microseconds: of the sending process, of the receiving one, of
 /// those between, of all.
 pub(crate) const CPU_HERE: &str = "cpu_here";
