@@ -7,6 +7,7 @@
 //! cargo bench --bench report -- --only remote     the works whose name contains "remote"
 //! cargo bench --bench report -- --list            their names
 //! cargo bench --bench report -- --keep docs/benchmarks
+//! cargo bench --bench report -- --compare docs/benchmarks/report.json
 //! ```
 //!
 //! The driver ([`driver`]) starts fresh processes for every run and alternates floor and FeDist, so
@@ -24,17 +25,23 @@
 
 mod actors;
 mod child;
+mod compare;
 mod cores;
 mod driver;
 mod federation;
 mod figure;
+mod held;
 mod local;
+mod many;
 mod options;
 mod plot;
 mod processor_time;
 mod raw_quinn;
 mod report;
+mod resident;
+mod routes;
 mod run;
+mod scale;
 mod stopwatch;
 mod table;
 mod work;
@@ -53,6 +60,21 @@ fn main() -> ExitCode {
                 println!("{}", work.name);
             }
             Ok(())
+        }
+        Ok(Command::Compare { old, new }) => {
+            let new = new.unwrap_or_else(report::latest);
+            return match compare::read(&old)
+                .and_then(|old| compare::compare(&old, &compare::read(&new)?))
+            {
+                Ok(comparison) => {
+                    print!("{}", comparison.text());
+                    ExitCode::from(u8::from(comparison.is_worse()))
+                }
+                Err(error) => {
+                    eprintln!("report: {error:#}");
+                    ExitCode::from(2)
+                }
+            };
         }
         Ok(Command::Help) => {
             println!("{}", options::HELP);

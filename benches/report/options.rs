@@ -16,6 +16,11 @@ pub(crate) enum Command {
     /// Under `cargo test`: see that every work still runs.
     Smoke,
     List,
+    /// See what became worse between two reports; the later one is the last of this tree, if not named.
+    Compare {
+        old: PathBuf,
+        new: Option<PathBuf>,
+    },
     Help,
     /// One side of one run, started by the driver.
     Child(Box<Run>),
@@ -61,14 +66,17 @@ impl Default for Options {
 }
 
 pub(crate) const HELP: &str = "\
-cargo bench --bench report -- [--quick] [--only NAME] [--rounds N] [--mtu BYTES] [--keep DIR] [--json] | --list
+cargo bench --bench report -- [--quick] [--only NAME] [--rounds N] [--mtu BYTES] [--keep DIR] [--json] | --list | --compare OLD.json [NEW.json]
   --quick       3 rounds instead of 7, each of half the span
   --only NAME   works whose name contains NAME; may be repeated
   --rounds N    rounds of floor and FeDist, alternating
   --mtu BYTES   largest UDP payload that both sides try; default 1452
   --keep DIR    the report, into this directory, too: report.md, report.json and the plots
   --json        the array of target/bench-report.json as the last line, too
-  --list        the names of all works";
+  --list        the names of all works
+  --compare OLD.json [NEW.json]
+                what is worse in NEW, or else in target/bench-report.json, than in OLD; exit code 1 if
+                anything is, 2 if that cannot be told";
 
 /// The first argument of a process that the driver starts.
 pub(crate) const CHILD: &str = "--child-of-the-report";
@@ -84,6 +92,12 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
     let has = |name: &str| args.iter().any(|arg| arg == name);
     if has("--help") || has("-h") {
         return Ok(Command::Help);
+    }
+    if let Some(place) = args.iter().position(|arg| arg == "--compare") {
+        let mut files =
+            args.iter().skip(place + 1).filter(|arg| *arg != "--bench").map(PathBuf::from);
+        let old = files.next().with_context(|| format!("--compare needs a file\n{HELP}"))?;
+        return Ok(Command::Compare { old, new: files.next() });
     }
     if has("--list") {
         return Ok(Command::List);

@@ -95,6 +95,11 @@ impl Report {
     }
 }
 
+/// Where [`Report::write`] has put the figures of the last report.
+pub(crate) fn latest() -> PathBuf {
+    target().join("bench-report.json")
+}
+
 /// cargo's target directory: `CARGO_TARGET_TMPDIR` is a directory in it.
 fn target() -> PathBuf {
     let inside = Path::new(env!("CARGO_TARGET_TMPDIR"));
