@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use fedist::prelude::{Node, RegionAddr, RegionId};
 use fedist::registry::Topology;
 
-use crate::actors::{BODY, Counter, Echo, Ours};
+use crate::actors::{BODY, Counter, Echo, Ours, Total};
 use crate::child::say;
-use crate::many::{Idle, things};
+use crate::many::Idle;
 use crate::processor_time::ProcessorTime;
 use crate::resident::resident;
 use crate::run::{Outcome, Run, Said};
@@ -39,14 +39,22 @@ pub(crate) fn serve_a_million(run: &Run) -> Result<Box<dyn Any>> {
             node.register(name, node.spawn(Idle::<Ours>::new())?.pid())?;
         }
     }
-    for _ in names(run)..things(run, 1_000_000) {
-        node.spawn(Idle::<Ours>::new())?;
+    let mut last = node.spawn(Idle::<Ours>::new())?;
+    for _ in names(run) + 1..of_this_span(run, 1_000_000) {
+        last = node.spawn(Idle::<Ours>::new())?;
     }
+    // Actors start in the order in which they were spawned.
+    System::new().block_on(last.send(Total))?;
     serve(node)
 }
 
 fn names(run: &Run) -> usize {
-    things(run, 100_000)
+    of_this_span(run, 100_000)
+}
+
+/// Fewer in a short run.
+fn of_this_span(run: &Run, usual: u32) -> usize {
+    (f64::from(usual) * run.span.div_duration_f64(REST)).ceil() as usize
 }
 
 fn root(run: &Run) -> Result<Node> {
@@ -68,8 +76,7 @@ pub(crate) fn idle(run: &Run, links: u16) -> Result<Outcome> {
 pub(crate) fn loaded(run: &Run) -> Result<Outcome> {
     let process = run.server()?.process;
     let before = resident(process)?;
-    // Fewer in a short run: each takes its time to join.
-    let links = u16::try_from(things(run, 64))?.max(2);
+    let links = u16::try_from(of_this_span(run, 64))?.max(2);
     with_leaves(run, links, async move |run, leaves| {
         let mut number = 0;
         for leaf in &leaves {
@@ -87,7 +94,7 @@ pub(crate) fn loaded(run: &Run) -> Result<Outcome> {
             actor.send(Echo { body: BODY }).await?;
             Ok(())
         };
-        outcome.extend(ask_in_turn(run.warm_up, 1, echo).await?.1);
+        outcome.extend(ask_in_turn(run.warm_up / 4, 1, echo).await?.1);
         outcome.insert(RESIDENT.to_owned(), after / MIB);
         outcome.insert(LINK.to_owned(), (after - before) / 1024.0 / f64::from(links));
         Ok(outcome)
@@ -135,6 +142,8 @@ async fn share_of_a_core(run: &Run) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The usual span, long enough for a probe of each link.
+pub(crate) const REST: Duration = Duration::from_secs(6);
 /// Every so many of those with names answer.
 const ANSWERING: usize = 10;
 const MIB: f64 = 1024.0 * 1024.0;

@@ -1,9 +1,7 @@
 //! A node that has much and does little.
 
-use std::time::Duration;
-
 use crate::cores::Places;
-use crate::scale::{self, LINK, RESIDENT};
+use crate::scale::{self, LINK, RESIDENT, REST};
 use crate::work::{CPU_THERE, Cast, Figure, Goal, Group, Measure, P50, Serve, Work};
 
 pub(crate) const GROUP: Group = Group {
@@ -16,8 +14,7 @@ pub(crate) const GROUP: Group = Group {
             |run| scale::idle(run, 8),
             &[Figure::new(CPU_THERE, "idle node, 8 links, share of a core", "%")
                 .goal(Goal::ValueAtMost(0.5))],
-        )
-        .span(Duration::from_secs(6)),
+        ),
         resting(
             "million",
             &[scale::serve_a_million],
@@ -39,5 +36,5 @@ const fn resting(
     figures: &'static [Figure],
 ) -> Work {
     let fedist = Cast::pair(server, client);
-    Work { name, places: Places::TwoCores, span: crate::work::SPAN, floor: None, fedist, figures }
+    Work { name, places: Places::TwoCores, span: REST, floor: None, fedist, figures }
 }
