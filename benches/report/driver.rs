@@ -1,5 +1,6 @@
 //! Starts the processes, alternates the sides, reports.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -48,21 +49,42 @@ pub(crate) fn report(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs everything once and so briefly that the figures mean nothing.
+/// Runs everything once and so briefly that the figures mean nothing, several works at a time.
+///
+/// # Errors
+///
+/// A run has broken off, or has not given all its figures.
 pub(crate) fn smoke() -> Result<()> {
-    let options = Options::smoke();
-    for work in works::all() {
-        let (rounds, failures) = alternate(work, &options);
-        if let Some(failure) = failures.into_iter().next() {
-            bail!(failure);
+    let works: Mutex<Vec<&Work>> = Mutex::new(works::all().collect());
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..SMOKE_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(work) = { works.lock().ok().and_then(|mut works| works.pop()) } {
+                    if let Err(error) = try_out(work)
+                        && let Ok(mut failures) = failures.lock()
+                    {
+                        failures.push(format!("{}, {error:#}", work.name));
+                    }
+                }
+            });
         }
-        for figure in work.figures {
-            if !Measured::new(work, figure, &rounds).is_complete(work, figure) {
-                bail!("{}: a figure is missing: {}", work.name, figure.key);
-            }
-        }
+    });
+    let failures = failures.into_inner().unwrap_or_default();
+    if !failures.is_empty() {
+        bail!(failures.join("; "));
     }
     println!("{} works run", works::all().count());
+    Ok(())
+}
+
+fn try_out(work: &Work) -> Result<()> {
+    let rounds = [round(work, &Options::smoke())?];
+    for figure in work.figures {
+        if !Measured::new(work, figure, &rounds).is_complete(work, figure) {
+            bail!("a figure is missing: {}", figure.key);
+        }
+    }
     Ok(())
 }
 
@@ -125,6 +147,9 @@ fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
         other => bail!("the client said {other:?}"),
     }
 }
+
+/// They mostly wait for each other.
+const SMOKE_AT_ONCE: usize = 6;
 
 /// Joining, warming up and draining take far less.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -19,7 +19,13 @@ pub(crate) fn plot(title: &str, figures: &[Measured]) -> String {
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n"
     );
     text(&mut svg, "title", 12.0, 22.0, title);
-    text(&mut svg, "quiet", 12.0, 40.0, "FeDist / floor; line: the rounds; triangle: the goal");
+    text(
+        &mut svg,
+        "quiet",
+        12.0,
+        40.0,
+        "FeDist / floor. Whisker: the rounds. Triangle: the goal, pointing to where the bar is to end; ✓ met, ✗ missed",
+    );
     for tick in ticks(highest) {
         let class = if tick == 1.0 { "one" } else { "grid" };
         line(&mut svg, class, (x(tick), TOP - 4.0), (x(tick), ground));
@@ -63,7 +69,9 @@ pub(crate) fn plot(title: &str, figures: &[Measured]) -> String {
                 tip = x(goal) + tip + if more_is_better { 5.0 } else { -5.0 },
             );
         }
-        let ratio = format!("{ratio:.2}{}", if ratio > highest { " →" } else { "" });
+        let beyond = if ratio > highest { " →" } else { "" };
+        let met = figure.is_met().map_or("", |met| if met { " ✓" } else { " ✗" });
+        let ratio = format!("{ratio:.2}{beyond}{met}");
         text(&mut svg, class(figure), LABELS + BARS + 12.0, middle + 4.0, ratio);
     }
     svg.push_str("</svg>\n");
@@ -119,7 +127,7 @@ const TOP: f64 = 60.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 30.0;
 /// Longer bars and whiskers are cut off.
-const MOST: f64 = 4.0;
+const MOST: f64 = 3.0;
 
 const STYLE: &str = "<style>
 text { fill: #1f2328 } .title { font-size: 15px; font-weight: 600 } .quiet { fill: #656d76 }

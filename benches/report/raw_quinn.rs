@@ -21,7 +21,7 @@ use std::any::Any;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join;
-use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream, VarInt};
 
 use crate::actors::BODY_LEN;
 use crate::child::say;
@@ -99,7 +99,10 @@ async fn pass_on(rx: &mut RecvStream, tx: &mut SendStream) -> Result<()> {
 async fn echo(tx: &mut SendStream, rx: &mut RecvStream) -> Result<()> {
     loop {
         let mut length = [0; LENGTH_LEN];
-        rx.read_exact(&mut length).await?;
+        match rx.read_exact(&mut length).await {
+            Err(ReadExactError::FinishedEarly(0)) => return Ok(()),
+            read => read?,
+        }
         let mut frame = [0; FRAME_LEN];
         ensure!(u32::from_be_bytes(length) as usize == BODY_LEN, "another length");
         frame[..LENGTH_LEN].copy_from_slice(&length);

@@ -23,9 +23,13 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(options: &Options) -> Self {
-        let span = if options.quick { "short" } else { "whole" };
-        let heading =
-            format!("{}; medians of {} rounds of {span} spans", machine(), options.rounds);
+        let spans = if options.quick { " of half the span" } else { "" };
+        let heading = format!(
+            "{}; UDP payloads up to {} bytes; medians of {} rounds{spans}",
+            machine(),
+            options.mtu,
+            options.rounds
+        );
         Self { heading, groups: Vec::new(), failures: Vec::new() }
     }
 

@@ -7,7 +7,7 @@ use crate::figure::Measured;
 /// One group's table.
 pub(crate) fn table(figures: &[Measured]) -> String {
     let mut text = format!(
-        "| {:<44} | unit | {:>8} | {:>8} | {:>5} | {:>13} | goal               |\n|{:-<46}|------|{:->9}:|{:->9}:|{:->6}:|{:->14}:|--------------------|",
+        "| {:<46} | unit | {:>8} | {:>8} | {:>5} | {:>13} | goal          | met    |\n|{:-<48}|------|{:->9}:|{:->9}:|{:->6}:|{:->14}:|---------------|--------|",
         "work", "floor", "FeDist", "ratio", "of the rounds", "", "", "", "", ""
     );
     for figure in figures {
@@ -20,15 +20,16 @@ pub(crate) fn table(figures: &[Measured]) -> String {
             },
         );
         let ratio = figure.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-        let goal = match (figure.goal, figure.is_met()) {
-            (None, _) => String::new(),
-            (Some(goal), Some(true)) => goal.to_string(),
-            (Some(goal), Some(false)) => format!("{goal} **missed**"),
-            (Some(goal), None) => format!("{goal} unknown"),
+        let goal = figure.goal.map(|goal| goal.to_string()).unwrap_or_default();
+        let met = match (figure.goal, figure.is_met()) {
+            (None, _) => "",
+            (Some(_), Some(true)) => "yes",
+            (Some(_), Some(false)) => "**no**",
+            (Some(_), None) => "?",
         };
         let _ = write!(
             text,
-            "\n| {:<44} | {:<4} | {:>8} | {:>8} | {ratio:>5} | {spread:>13} | {goal:<18} |",
+            "\n| {:<46} | {:<4} | {:>8} | {:>8} | {ratio:>5} | {spread:>13} | {goal:<13} | {met:<6} |",
             figure.label,
             figure.unit,
             number(figure.floor),

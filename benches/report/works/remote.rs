@@ -104,7 +104,8 @@ pub(crate) const GROUP: Group = Group {
                 Figure::new(KILO_RATE, "one-way 1 MiB", "k/s").goal(Goal::RatioAtLeast(0.9)),
                 Figure::new(CPU, "one-way 1 MiB, CPU of both", "µs"),
             ],
-        ),
+        )
+        .span(Duration::from_millis(1000)),
         remote(
             "remote-tell-16",
             raw_quinn::tell_from_many,
