@@ -109,6 +109,8 @@ async fn start_node(
         .listen(start.listen)
         .data_dir(data_dir)
         .ca_dir(&start.ca_dir)
+        // As on the way between two regions; the links here are within one machine.
+        .mtu_upper(1452)
         .join_timeout(Duration::from_secs(120));
     if let Some(parent) = start.parent {
         builder = builder.parent(parent);

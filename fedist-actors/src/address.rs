@@ -1,7 +1,11 @@
 //! Addresses of actors anywhere in the federation: `RegionAddr`, `RegionRecipient`, bare pids.
 
 use std::time::Duration;
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    sync::Arc,
+};
 
 use actix::{Actor, Handler, dev::ToEnvelope, prelude::SendError as ActixSendError};
 use fedist_registry::{RegionId, RegionPid};
@@ -444,6 +448,22 @@ pub(crate) fn decoding(node: &Node, source: Option<RegionId>) -> DecodingScope {
 }
 
 pub(crate) struct DecodingScope(Option<Decoding>);
+
+/// As [`decoding`], for one value after the other with other code in between.
+pub(crate) struct Decoder(Cell<Option<Decoding>>);
+
+impl Decoder {
+    pub(crate) fn new(node: &Node, source: RegionId) -> Self {
+        Self(Cell::new(Some(Decoding { node: node.clone(), source: Some(source) })))
+    }
+
+    pub(crate) fn decode<T>(&self, decode: impl FnOnce() -> T) -> T {
+        let outer = DECODING.replace(self.0.take());
+        let value = decode();
+        self.0.set(DECODING.replace(outer));
+        value
+    }
+}
 
 impl Drop for DecodingScope {
     fn drop(&mut self) {

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use fedist_registry::RegionPid;
 use fedist_transport::wire::{RecordHeader, RecordKind};
 use futures_util::future::{Either, select};
@@ -16,9 +15,9 @@ use tokio::sync::oneshot;
 use crate::{
     AskError, Node, WireMessage,
     address::with_decoding_node,
-    message::{decode, wire_type},
+    gate::{GateState, Refused},
+    message::{Body, decode, wire_type},
     node::Timer,
-    outbound::{GateState, Outbound, Refused},
     process::is_blocking,
     route::{Answer, Route},
 };
@@ -35,7 +34,7 @@ pub struct Ask<M: WireMessage> {
 
 enum Kind<M: WireMessage> {
     Local(Node, RegionPid, Answer<M::Result>),
-    Remote(Node, RegionPid, Bytes),
+    Remote(Node, RegionPid, Body),
     Failed(AskError),
 }
 
@@ -56,7 +55,7 @@ impl<M: WireMessage> Ask<M> {
         }
     }
 
-    pub(crate) fn remote(node: &Node, pid: RegionPid, body: Bytes) -> Self {
+    pub(crate) fn remote(node: &Node, pid: RegionPid, body: Body) -> Self {
         Self::with(Kind::Remote(node.clone(), pid, body))
     }
 
@@ -126,41 +125,26 @@ impl<M: WireMessage> Unpin for AskFuture<M> {}
 async fn ask_remote<M: WireMessage>(
     node: Node,
     pid: RegionPid,
-    body: Bytes,
+    body: Body,
     deadline: Duration,
 ) -> Result<M::Result, AskError> {
-    let inner = node.inner();
-    let started = std::time::Instant::now();
-    let header = RecordHeader {
+    let gate = node.inner().gates.get(pid.region());
+    let mut header = RecordHeader {
         deadline_ms: u32::try_from(deadline.as_micros().div_ceil(1000)).unwrap_or(u32::MAX),
         ..node.record_header(RecordKind::Ask, pid, wire_type::<M>(), M::VERSION)
     };
     let len = header.encoded_len(body.len());
-    // An ask has time: it waits for room and for a route, as long as its deadline allows.
-    let gate = inner.gates.get(pid.region());
-    let room = std::pin::pin!(async {
-        inner.paused.wait(pid).await;
-        gate.acquire_route(len).await
-    });
-    let refused = match select(room, node.sleep(deadline)).await {
-        Either::Left((room, _)) => room.err(),
-        Either::Right(_) => match gate.state() {
-            GateState::NoRoute => Some(Refused::NoRoute),
-            _ => Some(Refused::Full),
-        },
-    };
-    if let Some(refused) = refused {
-        return Err(node.refusal(pid.region(), &refused));
+    // Most asks find an open gate, and need no timer for that.
+    if node.inner().paused.contains(pid) || gate.acquire(len).is_err() {
+        let started = std::time::Instant::now();
+        if let Err(refused) = wait_for_room(&node, pid, len, deadline).await {
+            return Err(node.refusal(pid.region(), &refused));
+        }
+        let waited = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        header.deadline_ms = header.deadline_ms.saturating_sub(waited).max(1);
     }
     let (reply, answer) = oneshot::channel();
-    let header = RecordHeader {
-        deadline_ms: header
-            .deadline_ms
-            .saturating_sub(u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX))
-            .max(1),
-        ..header
-    };
-    node.queue(Outbound::Ask { region: pid.region(), header, body, reply });
+    node.post(pid.region(), &header, body, len, Some(reply));
     let body = match answer.await {
         Ok(outcome) => outcome.map_err(|error| match error {
             AskError::UnknownType { pid, version, .. } => {
@@ -173,4 +157,25 @@ async fn ask_remote<M: WireMessage>(
     };
     with_decoding_node(&node, Some(pid.region()), || decode::<M::Result>(&body))
         .map_err(|error| AskError::Undecodable { pid, detail: error.to_string() })
+}
+
+/// Takes room at the gate. An ask has time: it waits for room and for a route, as long as its deadline allows.
+async fn wait_for_room(
+    node: &Node,
+    pid: RegionPid,
+    len: usize,
+    deadline: Duration,
+) -> Result<(), Refused> {
+    let gate = node.inner().gates.get(pid.region());
+    let room = std::pin::pin!(async {
+        node.inner().paused.wait(pid).await;
+        gate.acquire_route(len).await
+    });
+    match select(room, node.sleep(deadline)).await {
+        Either::Left((room, _)) => room,
+        Either::Right(_) => Err(match gate.state() {
+            GateState::NoRoute => Refused::NoRoute,
+            _ => Refused::Full,
+        }),
+    }
 }

@@ -1,6 +1,7 @@
 //! What an actor sees of the world around it: its own context, and the loop that runs it.
 
 mod run;
+mod woken;
 
 use std::{
     any::{Any, TypeId},
@@ -21,11 +22,13 @@ use tokio::sync::oneshot;
 use crate::{
     Down, ExitReason, LocalAddr, Node, SpawnError,
     exit::{DownSink, Exit, MonitorRef},
+    inlet::{self, RunRoom, Running},
     process::{Body, Process},
     region_event::RegionEvent,
 };
 
 pub(crate) use run::run;
+use woken::Woken;
 
 /// The context of an actor that a node spawned; actix's `Context` with regions added.
 ///
@@ -44,6 +47,8 @@ pub struct Context<A: Actor<Context = Self>> {
     /// An asynchronous handler to run before anything else.
     next: Option<Next<A>>,
     exit: Option<Box<ExitReason>>,
+    /// Messages that came together and are not all handled yet: before everything else in the mailbox.
+    run: Option<Box<dyn Running<A>>>,
     /// Monitors that were taken back after they had fired: their `Down` is not to be shown.
     flushed: Vec<MonitorRef>,
 }
@@ -54,6 +59,8 @@ struct Item<A: Actor> {
     /// `None` while it is polled, and once it is done or cancelled.
     future: Option<Pin<Box<dyn ActorFuture<A, Output = ()>>>>,
     done: bool,
+    /// Set for one that is polled only when itself was woken.
+    woken: Option<Woken>,
 }
 
 /// An asynchronous handler with its message.
@@ -66,11 +73,12 @@ pub(crate) struct ActorBody<A: Actor> {
     pub(crate) sender: AddressSender<A>,
     /// Messages that go before the mailbox.
     urgent: Mutex<VecDeque<Envelope<A>>>,
+    pub(crate) run_room: RunRoom,
 }
 
 impl<A: Actor> ActorBody<A> {
     pub(crate) fn new(sender: AddressSender<A>) -> Self {
-        Self { sender, urgent: Mutex::new(VecDeque::new()) }
+        Self { sender, urgent: Mutex::new(VecDeque::new()), run_room: RunRoom::default() }
     }
 
     fn urgent(&self) -> std::sync::MutexGuard<'_, VecDeque<Envelope<A>>> {
@@ -139,6 +147,7 @@ impl<A: Actor<Context = Self>> Context<A> {
             last_handle: SpawnHandle::default(),
             next: None,
             exit: None,
+            run: None,
             flushed: Vec::new(),
         }
     }
@@ -331,6 +340,44 @@ impl<A: Actor<Context = Self>> Context<A> {
     pub(crate) fn run_next(&mut self, next: Next<A>) {
         self.next = Some(next);
     }
+
+    // ---- runs of messages ----------------------------------------------------------------------
+
+    pub(crate) fn begin_run(&mut self, run: Box<dyn Running<A>>) {
+        self.run = Some(run);
+    }
+
+    pub(crate) fn run_room(&self) -> &RunRoom {
+        &self.cell.body.run_room
+    }
+
+    /// Whether something is to be done before the next message of the mailbox.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.waiting() || self.cell.has_exit() || self.cell.has_urgent()
+    }
+
+    // ---- the runtime's own futures -------------------------------------------------------------
+
+    /// As `spawn`, but the future is polled only when it was woken itself, not, as actix does it, whenever its actor has its
+    /// turn. For futures that run an actor of the runtime and look at nothing of it.
+    pub(crate) fn spawn_apart<F>(&mut self, future: F)
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        let woken = Woken::new(Arc::clone(&self.cell));
+        self.push_item(Box::pin(future), Some(woken));
+    }
+
+    fn push_item(
+        &mut self,
+        future: Pin<Box<dyn ActorFuture<A, Output = ()>>>,
+        woken: Option<Woken>,
+    ) -> SpawnHandle {
+        self.last_handle = self.last_handle.next();
+        let handle = self.last_handle;
+        self.items.push(Item { handle, future: Some(future), done: false, woken });
+        handle
+    }
 }
 
 impl<A: Actor<Context = Self>> ActorContext for Context<A> {
@@ -358,10 +405,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for Context<A> {
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.last_handle = self.last_handle.next();
-        let handle = self.last_handle;
-        self.items.push(Item { handle, future: Some(Box::pin(future)), done: false });
-        handle
+        self.push_item(Box::pin(future), None)
     }
 
     fn wait<F>(&mut self, future: F)
@@ -402,6 +446,13 @@ where
             let envelope = Envelope::new(message, reply);
             return Envelope::with_proxy(Box::new(DownEnvelope { monitor, envelope }));
         }
+        let message = match reply {
+            None => match inlet::pack(message) {
+                Ok(envelope) => return envelope,
+                Err(message) => message,
+            },
+            Some(_) => message,
+        };
         Envelope::new(message, reply)
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     Down, ExitReason, Export, ExportError, Exportable, Node, RegionEvent, SendError, SpawnError,
     WireMessage,
     exit::{Exit, MonitorRef},
+    inlet::RunRoom,
     process::{Body, Process, ProcessFuture},
     route::{Answer, Route},
 };
@@ -347,6 +348,10 @@ where
             return Err(ActixSendError::Full(message));
         }
         self.push(message, None).map_err(ActixSendError::Closed)
+    }
+
+    fn run_room(&self) -> Option<&RunRoom> {
+        None
     }
 
     fn try_ask(&self, message: M) -> Result<Answer<M::Result>, ActixSendError<M>> {

@@ -1,13 +1,19 @@
 //! From bytes into a mailbox: one inlet per exported (actor, message type).
 
+mod run;
+
 use std::{any::Any, future::Future, pin::Pin, sync::Arc};
 
 use actix::prelude::SendError as ActixSendError;
 use bytes::Bytes;
-use fedist_registry::RegionPid;
+use fedist_registry::{RegionId, RegionPid};
+use fedist_transport::wire::{RecordHeader, RecordKind};
+
+use run::Codec;
+pub(crate) use run::{Run, RunRoom, Running, pack};
 
 use crate::{
-    AskError, WireMessage,
+    AskError, Node, WireMessage,
     message::{decode, encode},
     route::{Answer, Route},
 };
@@ -21,6 +27,8 @@ pub(crate) trait Inlet: Send + Sync {
     fn tell(&self, body: &[u8]) -> TellDelivery;
     /// Puts a request into the mailbox; the future gives the encoded answer.
     fn ask(&self, body: &[u8]) -> AskDelivery;
+    /// Puts records into the mailbox together; gives them back when each is to be delivered by itself.
+    fn run(&self, run: Run) -> Result<(), Run>;
     /// The way for senders in the same node: a boxed `Arc<dyn Route<M>>`.
     fn route(&self) -> Box<dyn Any>;
 }
@@ -81,6 +89,14 @@ impl<M: WireMessage> Inlet for RouteInlet<M> {
         }
     }
 
+    fn run(&self, run: Run) -> Result<(), Run> {
+        let Some(room) = self.route.run_room() else {
+            return Err(run);
+        };
+        let codec = Codec { decode: decode_message::<M>, encode: encode_answer::<M> };
+        run::put(run, self.pid, codec, room, |message| self.route.try_send(message))
+    }
+
     fn route(&self) -> Box<dyn Any> {
         Box::new(Arc::clone(&self.route))
     }
@@ -111,4 +127,37 @@ fn decode_message<M: WireMessage>(body: &[u8]) -> Result<M, String> {
             Err(format!("the decoder panicked: {}", crate::exit::panic_text(&*payload)))
         }
     }
+}
+
+/// Sends the answer to a request from another region.
+pub(crate) fn reply(
+    node: &Node,
+    src: RegionId,
+    request: &RecordHeader,
+    answer: Result<Bytes, AskError>,
+) {
+    let max = node.inner().max_message;
+    let answer = match answer {
+        Ok(body) if body.len() > max => {
+            Err(AskError::TooLarge { len: body.len() as u64, max: max as u64 })
+        }
+        other => other,
+    };
+    let (kind, body) = match answer {
+        Ok(body) => (RecordKind::Reply, body),
+        Err(error) => match encode("fedist.ask_error", &error) {
+            Ok(body) => (RecordKind::ReplyError, body),
+            Err(_) => return,
+        },
+    };
+    let header = RecordHeader {
+        kind,
+        to: None,
+        from: None,
+        type_hash: 0,
+        version: 0,
+        correlation: request.correlation,
+        deadline_ms: 0,
+    };
+    node.post(src, &header, body.into(), 0, None);
 }

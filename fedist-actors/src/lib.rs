@@ -29,8 +29,10 @@ mod function;
 mod inlet;
 mod process;
 
+mod gate;
 mod hub;
 mod outbound;
+mod outbox;
 mod pause;
 mod signal;
 

@@ -1,6 +1,6 @@
 //! Messages that cross regions: their stable names and their encoding.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fedist_transport::wire::type_hash;
@@ -71,6 +71,76 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     })
 }
 
+/// An encoded value, in a buffer that its thread uses again.
+pub(crate) struct Encoded(Vec<u8>);
+
+/// Encodes a value that is about to be sent.
+pub(crate) fn encode_once<T: Serialize + ?Sized>(
+    name: &'static str,
+    value: &T,
+) -> Result<Encoded, EncodeError> {
+    // Taken out, not borrowed: the value's own code may send something else meanwhile.
+    let mut encoded = Encoded(SCRATCH.take());
+    rmp_serde::encode::write_named(&mut encoded.0, value)
+        .map_err(|error| EncodeError { name, detail: error.to_string() })?;
+    Ok(encoded)
+}
+
+impl Encoded {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        if (1..=SCRATCH_MAX).contains(&self.0.capacity()) {
+            let mut buffer = std::mem::take(&mut self.0);
+            buffer.clear();
+            // A thread that ends has no use for it any more.
+            let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
+        }
+    }
+}
+
+/// The body of a record on its way out.
+pub(crate) enum Body {
+    Encoded(Encoded),
+    Shared(Bytes),
+}
+
+impl Body {
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Body::Encoded(mut encoded) => Bytes::from(std::mem::take(&mut encoded.0)),
+            Body::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl std::ops::Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Body::Encoded(encoded) => &encoded.0,
+            Body::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Encoded> for Body {
+    fn from(encoded: Encoded) -> Self {
+        Body::Encoded(encoded)
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Body::Shared(bytes)
+    }
+}
+
 /// Decodes one value from the whole of `body`: trailing bytes are an error, nesting is limited.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     // Reading from the slice itself spares strings and byte fields a copy on the way.
@@ -91,8 +161,11 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError>
 
 thread_local! {
     static CHUNK: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// A buffer that has grown beyond this is given back to the system.
+const SCRATCH_MAX: usize = 64 * 1024;
 const CHUNK_LEN: usize = 64 * 1024;
 /// Below this much room a new chunk is cheaper than a growth that copies.
 const CHUNK_LOW: usize = 512;

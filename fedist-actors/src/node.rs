@@ -26,11 +26,12 @@ use crate::{
     dead_letter::{DeadLetters, DropReason},
     delineation::DelineationBook,
     exit::MonitorRef,
+    gate::{GateState, Gates},
     groups::GroupBook,
     hub::Core,
-    message::encode,
+    message::encode_once,
     names::Names,
-    outbound::{GateState, Gates, Outbound},
+    outbound::Outbound,
     pause::Paused,
     process::{Process, ProcessTable},
     signal::Signal,
@@ -223,20 +224,17 @@ impl Node {
     // ---- signals -------------------------------------------------------------------------
 
     pub(crate) fn signal(&self, region: RegionId, signal: &Signal) {
-        match encode("fedist.signal", signal) {
-            Ok(body) => self.queue(Outbound::System {
-                region,
-                header: RecordHeader {
-                    kind: RecordKind::Signal,
-                    to: None,
-                    from: None,
-                    type_hash: type_hash("fedist.signal"),
-                    version: 1,
-                    correlation: 0,
-                    deadline_ms: 0,
-                },
-                body,
-            }),
+        let header = RecordHeader {
+            kind: RecordKind::Signal,
+            to: None,
+            from: None,
+            type_hash: type_hash("fedist.signal"),
+            version: 1,
+            correlation: 0,
+            deadline_ms: 0,
+        };
+        match encode_once("fedist.signal", signal) {
+            Ok(body) => self.post(region, &header, body.into(), 0, None),
             Err(error) => tracing::error!(%error, "a signal could not be encoded"),
         }
     }

@@ -21,7 +21,7 @@ pub(crate) use life::{ExitKind, Notice};
 pub(crate) use running::{
     Current, ProcessFuture, current, current_local, is_blocking, while_blocking, with_current,
 };
-pub(crate) use table::{IdHasher, ProcessTable};
+pub(crate) use table::{IdHasher, IdMap, ProcessTable};
 
 use crate::{
     AskError, ExitReason,

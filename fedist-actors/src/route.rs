@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     context::ActorBody,
+    inlet::RunRoom,
     process::{Body, Process},
 };
 
@@ -24,6 +25,8 @@ use crate::{
 pub(crate) trait Route<M: Message<Result: Send>>: Send + Sync {
     /// Puts a message into the mailbox, or gives it back when that is full or gone.
     fn try_send(&self, message: M) -> Result<(), ActixSendError<M>>;
+    /// Where the messages of runs are counted, in a mailbox that takes them.
+    fn run_room(&self) -> Option<&RunRoom>;
     /// Puts a request into the mailbox, or gives it back when that is full or gone.
     fn try_ask(&self, message: M) -> Result<Answer<M::Result>, ActixSendError<M>>;
     /// Puts a request into the mailbox, past its bound if need be: whoever waits for an answer has
@@ -114,6 +117,13 @@ where
             Some(Mailbox::Own(own)) => own.sender.try_send(message, true),
             Some(Mailbox::Foreign(foreign)) => foreign.addr.try_send(message),
             None => Err(ActixSendError::Closed(message)),
+        }
+    }
+
+    fn run_room(&self) -> Option<&RunRoom> {
+        match self.mailbox() {
+            Some(Mailbox::Own(own)) => Some(&own.run_room),
+            _ => None,
         }
     }
 

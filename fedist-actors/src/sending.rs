@@ -12,8 +12,10 @@ use fedist_transport::wire::{RecordHeader, RecordKind};
 use crate::{
     AskError, Node, SendError, WireMessage,
     ask::Ask,
-    message::{encode, wire_type},
-    outbound::{Gate, Outbound, Refused},
+    gate::{Gate, Refused},
+    message::{Body, Encoded, encode_once, wire_type},
+    outbound::Outbound,
+    outbox::Reply,
     process::current_local,
     route::{Route, send_when_room},
 };
@@ -42,6 +44,21 @@ impl Node {
         let _ = self.inner().outbound.send(item);
     }
 
+    /// Puts a record into the outbox of a region. `gated` is what it has taken at the gate; records of the runtime itself
+    /// (replies, signals) are not gated, their number is bounded by what they answer.
+    pub(crate) fn post(
+        &self,
+        region: RegionId,
+        header: &RecordHeader,
+        body: Body,
+        gated: usize,
+        reply: Option<Reply>,
+    ) {
+        if self.inner().gates.get(region).outbox().put(header, body, gated, reply) {
+            self.queue(Outbound::Ready(region));
+        }
+    }
+
     pub(crate) fn try_send_to<M: WireMessage>(
         &self,
         pid: RegionPid,
@@ -67,9 +84,10 @@ impl Node {
         };
         let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
         let region = pid.region();
-        match self.inner().gates.get(region).acquire(header.encoded_len(body.len())) {
+        let len = header.encoded_len(body.len());
+        match self.inner().gates.get(region).acquire(len) {
             Ok(()) => {
-                self.queue(Outbound::Tell { region, header, body });
+                self.post(region, &header, body.into(), len, None);
                 Ok(())
             }
             Err(refused) => Err(refused_with(region, &refused, message)),
@@ -138,7 +156,7 @@ impl Node {
         self.inner().paused.wait(pid).await;
         match room(self.inner().gates.get(region), len).await {
             Ok(()) => {
-                self.queue(Outbound::Tell { region, header, body });
+                self.post(region, &header, body.into(), len, None);
                 Ok(())
             }
             Err(refused) => Err(refused_with(region, &refused, message)),
@@ -154,9 +172,9 @@ impl Node {
             let _ = self.try_send_to(pid, message);
             return;
         }
-        if let Ok(body) = encode(M::NAME, &message) {
+        if let Ok(body) = encode_once(M::NAME, &message) {
             let header = self.record_header(RecordKind::Tell, pid, wire_type::<M>(), M::VERSION);
-            self.queue(Outbound::System { region, header, body });
+            self.post(region, &header, body.into(), 0, None);
         }
     }
 
@@ -169,7 +187,7 @@ impl Node {
             };
         }
         match self.encode_outgoing(&message) {
-            Ok(body) => Ask::remote(self, pid, body),
+            Ok(body) => Ask::remote(self, pid, body.into()),
             Err(error) => Ask::failed(error.with(()).reason()),
         }
     }
@@ -189,17 +207,18 @@ impl Node {
 
     /// The body of a request that may be sent more than once.
     pub(crate) fn encode_ask<M: WireMessage>(&self, message: &M) -> Result<Bytes, AskError> {
-        self.encode_outgoing(message).map_err(|error| error.with(()).reason())
+        let body = self.encode_outgoing(message).map_err(|error| error.with(()).reason())?;
+        Ok(Body::from(body).into_bytes())
     }
 
-    fn encode_outgoing<M: WireMessage>(&self, message: &M) -> Result<Bytes, OutgoingError> {
+    fn encode_outgoing<M: WireMessage>(&self, message: &M) -> Result<Encoded, OutgoingError> {
         if self.inner().stopped.load(Ordering::Acquire) {
             return Err(OutgoingError::Stopped);
         }
         if !self.is_live() {
             return Err(OutgoingError::NotLive);
         }
-        let body = encode(M::NAME, message).map_err(OutgoingError::Encode)?;
+        let body = encode_once(M::NAME, message).map_err(OutgoingError::Encode)?;
         if body.len() > self.inner().max_message {
             return Err(OutgoingError::TooLarge { len: body.len(), max: self.inner().max_message });
         }

@@ -40,9 +40,10 @@ pub use self::error::{AcceptError, DialError, LinkError, LinkSendError, Protocol
 pub use self::node_clock::NodeClock;
 pub(crate) use self::race::{STAGGER, race};
 pub use self::send_queue::LinkLimits;
-pub(crate) use self::send_queue::QueuedFrame;
+pub(crate) use self::send_queue::{Direct, QueuedFrame, Taken};
 pub use self::shared::LinkStats;
 pub(crate) use self::shared::{Carrier, LinkCore, LinkGuard};
+pub(crate) use self::stamp_clock::StampClock;
 
 /// A link that has just come up.
 pub struct Link {

@@ -111,7 +111,7 @@ pub(crate) struct NodeSettings {
     /// Threads for tasks of other regions [default: 1]
     #[arg(long, value_name = "COUNT")]
     pub(crate) task_threads: Option<Within<1, 256>>,
-    /// Largest UDP payload that is tried, in bytes [default: 1452]
+    /// Largest UDP payload that is tried, in bytes [default: 1452, within this machine 6400]
     #[arg(long, value_name = "BYTES")]
     pub(crate) mtu_upper: Option<Within<1200, 65527>>,
     /// Silence after which a session ends, in milliseconds [default: 10000]

@@ -12,7 +12,7 @@ use actix::{
 };
 use futures_util::Stream;
 
-use super::{Context, Next};
+use super::{Context, Next, woken::Woken};
 use crate::{ExitReason, process::while_blocking};
 
 /// Runs an actor until it stops itself; an exit signal drops this future between two polls.
@@ -85,6 +85,14 @@ fn step<A: Actor<Context = Context<A>>>(
         }
         if budget > 0 {
             let urgent = if ctx.cell.has_urgent() { ctx.cell.pop_urgent() } else { None };
+            if urgent.is_none()
+                && let Some(mut run) = ctx.run.take()
+            {
+                if !run.go_on(actor, ctx, &mut budget) {
+                    ctx.run = Some(run);
+                }
+                continue;
+            }
             let envelope = urgent.map_or_else(
                 || Pin::new(&mut *mailbox).poll_next(cx),
                 |urgent| Poll::Ready(Some(urgent)),
@@ -120,8 +128,17 @@ fn poll_items<A: Actor<Context = Context<A>>>(
         if !ctx.waits.is_empty() || ctx.next.is_some() || !is_running(ctx) || ctx.cell.has_exit() {
             break;
         }
-        if let Some(mut future) = ctx.items[at].future.take() {
-            let pending = future.as_mut().poll(actor, ctx, cx).is_pending();
+        let item = &mut ctx.items[at];
+        let due = item.woken.as_ref().is_none_or(Woken::take);
+        if due && let Some(mut future) = item.future.take() {
+            let waker = item.woken.as_ref().map(Woken::waker);
+            let pending = match waker {
+                Some(waker) => {
+                    future.as_mut().poll(actor, ctx, &mut TaskContext::from_waker(&waker))
+                }
+                None => future.as_mut().poll(actor, ctx, cx),
+            }
+            .is_pending();
             let item = &mut ctx.items[at];
             if pending && !item.done {
                 item.future = Some(future);

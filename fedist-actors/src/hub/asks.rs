@@ -1,21 +1,18 @@
 //! Asks that wait for their answer, by correlation number and by deadline.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use crate::{AskError, outbox::Reply, process::IdMap};
 use bytes::Bytes;
 use fedist_registry::{Micros, RegionId};
-use tokio::sync::oneshot;
-
-use crate::AskError;
-
-type Reply = oneshot::Sender<Result<Bytes, AskError>>;
+use fedist_transport::wire::{RecordHeader, RecordKind, Records};
 
 #[derive(Default)]
 pub(super) struct Asks {
     next: u32,
-    pending: HashMap<u32, Pending>,
+    pending: IdMap<u32, Pending>,
     deadlines: BTreeSet<(Micros, u32)>,
-    by_region: HashMap<RegionId, usize>,
+    by_region: IdMap<RegionId, usize>,
 }
 
 struct Pending {
@@ -62,6 +59,31 @@ impl Asks {
         let ask = self.pending.get(&correlation)?;
         let left = ask.deadline.saturating_sub(now);
         (left > Micros::ZERO && !ask.reply.is_closed()).then_some(left)
+    }
+
+    /// Writes the time that an ask has left into its header. False for one that is not to be sent any more: a request past
+    /// its deadline is not (C11).
+    pub(super) fn refreshed(&self, header: &mut RecordHeader, now: Micros) -> bool {
+        if header.kind != RecordKind::Ask {
+            return true;
+        }
+        let Some(left) = self.time_left(header.correlation, now) else {
+            return false;
+        };
+        header.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+        true
+    }
+
+    /// The same for a batch: its records with the asks' deadlines of now, without those that are over, and how many they are.
+    pub(super) fn written_anew(&self, records: &Bytes, now: Micros) -> (Bytes, u16) {
+        let (mut kept, mut count) = (Vec::with_capacity(records.len()), 0);
+        for (mut header, body) in Records::new(records.clone()).flatten() {
+            if self.refreshed(&mut header, now) {
+                header.encode_into(&body, &mut kept);
+                count += 1;
+            }
+        }
+        (kept.into(), count)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Micros> {
@@ -124,6 +146,8 @@ const MAX_PENDING: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     fn region(n: u16) -> RegionId {

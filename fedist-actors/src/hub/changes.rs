@@ -11,7 +11,7 @@ use super::{
     membership::{ProposeError, ReserveSeats},
     quorum::ask_master,
 };
-use crate::{AskError, DropReason, Node, Origin, PidSend, View, outbound::Outbound};
+use crate::{AskError, Node, Origin, PidSend, View};
 
 /// Why a change of the registry was not made, or is not known to be.
 #[derive(Debug, thiserror::Error)]
@@ -262,26 +262,6 @@ impl Core {
         let before = self.config.record.clone();
         edit(&mut self.config.record);
         (before, self.config.record.clone())
-    }
-
-    /// Gives an item back, unless it is for a region that has left: nobody is there to take it any more. The gate is
-    /// closed by then, so only what passed it just before comes here, and what the runtime itself has to say.
-    pub(super) fn unless_left(&self, item: Outbound) -> Option<Outbound> {
-        let left = &self.membership.left;
-        match item {
-            Outbound::Tell { region, header, body } if left.contains(&region) => {
-                self.node.inner().gates.get(region).release(header.encoded_len(body.len()));
-                self.note_undelivered(region, &header, DropReason::UnknownRegion);
-                None
-            }
-            Outbound::Ask { region, header, body, reply } if left.contains(&region) => {
-                self.node.inner().gates.get(region).release(header.encoded_len(body.len()));
-                let _ = reply.send(Err(AskError::UnknownRegion(region)));
-                None
-            }
-            Outbound::System { region, .. } if left.contains(&region) => None,
-            item => Some(item),
-        }
     }
 
     /// Ends the sessions with regions that have left since the last view was published.

@@ -7,15 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use fedist_registry::{LocalId, Micros, RegionId, RegionPid};
-use fedist_transport::wire::{RecordHeader, RecordKind};
+use fedist_transport::wire::{RecordHeader, RecordKind, Records};
 
 use super::{Core, CoreRef};
 use crate::{
     AskError, Down, DropReason, ExitReason, Node,
     address::decoding,
-    inlet::{AskDelivery, Inlet, LocalFuture, TellDelivery},
-    message::{decode, encode},
-    outbound::Outbound,
+    inlet::{AskDelivery, Inlet, LocalFuture, Run, TellDelivery, reply},
+    message::decode,
     process::{ExitKind, Notice, Process},
     signal::Signal,
     ties::Held,
@@ -47,6 +46,57 @@ enum Waiting {
 const OVERFLOW_BYTES: usize = 64 << 20;
 
 impl Core {
+    /// Acts on the records of one frame, in the pair's order. Those of one type for one actor that follow each other go into
+    /// its mailbox together.
+    pub(super) fn deliver_frame(&mut self, src: RegionId, records: Bytes) {
+        let _decoding = decoding(&self.node, Some(src));
+        let mut rest = records;
+        while !rest.is_empty() {
+            let Ok((header, body, first)) = RecordHeader::decode_first(&rest) else {
+                tracing::warn!(%src, "malformed records in a frame");
+                self.count("records_malformed");
+                return;
+            };
+            if !matches!(header.kind, RecordKind::Tell | RecordKind::Ask) {
+                let start = first - body.len();
+                let body = rest.split_to(first).slice(start..);
+                self.deliver(src, &header, body);
+                continue;
+            }
+            let (mut len, mut count) = (first, 1);
+            while let Ok((next, _, more)) =
+                RecordHeader::decode_first(rest.get(len..).unwrap_or_default())
+                && matches!(next.kind, RecordKind::Tell | RecordKind::Ask)
+                && (next.to, next.type_hash) == (header.to, header.type_hash)
+            {
+                len += more;
+                count += 1;
+            }
+            let records = rest.split_to(len);
+            self.deliver_run(src, &header, records, count);
+        }
+    }
+
+    fn deliver_run(&mut self, src: RegionId, header: &RecordHeader, records: Bytes, count: usize) {
+        let lone_tell = count == 1 && header.kind == RecordKind::Tell;
+        let held_up = || header.to.is_some_and(|to| self.overflow.contains_key(&to.get()));
+        let mut left = Some(records);
+        if !lone_tell
+            && !held_up()
+            && self.moved_to(header).is_none()
+            && let Ok((process, inlet)) = self.inlet_for(header)
+            && let Some(records) = left.take()
+        {
+            match inlet.run(Run { node: self.node.clone(), src, records, count }) {
+                Ok(()) => self.last_inlet = Some((header.type_hash, process, inlet)),
+                Err(run) => left = Some(run.records),
+            }
+        }
+        for (header, body) in left.into_iter().flat_map(Records::new).flatten() {
+            self.deliver(src, &header, body);
+        }
+    }
+
     /// Acts on one record from a region, in the pair's order.
     pub(super) fn deliver(&mut self, src: RegionId, header: &RecordHeader, body: Bytes) {
         match header.kind {
@@ -88,7 +138,7 @@ impl Core {
         let (process, inlet) = match found {
             Ok(found) => found,
             Err(error) => {
-                return self.bounce_tell(src, header, crate::address::drop_reason(&error));
+                return self.node.bounce_tell(src, header, crate::address::drop_reason(&error));
             }
         };
         if self.overflow.contains_key(&process.pid.local().get()) {
@@ -99,14 +149,14 @@ impl Core {
         match inlet.tell(body) {
             TellDelivery::Done => self.last_inlet = Some((header.type_hash, process, inlet)),
             TellDelivery::Full(later) => self.mailbox_full(src, later, process.pid),
-            TellDelivery::Closed => self.bounce_tell(src, header, DropReason::NoActor),
+            TellDelivery::Closed => self.node.bounce_tell(src, header, DropReason::NoActor),
             TellDelivery::Undecodable(detail) => self.undecodable_tell(src, header, &detail),
         }
     }
 
     fn undecodable_tell(&mut self, src: RegionId, header: &RecordHeader, detail: &str) {
         tracing::warn!(%src, message = %self.node.type_name(header.type_hash), detail, "undecodable message");
-        self.bounce_tell(src, header, DropReason::Undecodable);
+        self.node.bounce_tell(src, header, DropReason::Undecodable);
     }
 
     fn deliver_ask(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes) {
@@ -191,60 +241,34 @@ impl Core {
     ) {
         let region = seat.region();
         let onward = RecordHeader { to: Some(seat.local()), from: None, ..*header };
-        let refused =
-            self.node.inner().gates.get(region).acquire(onward.encoded_len(body.len())).err();
-        if let Some(refused) = refused {
+        let len = onward.encoded_len(body.len());
+        if let Err(refused) = self.node.inner().gates.get(region).acquire(len) {
             let reason = self.node.refusal(region, &refused);
-            return self.bounce_tell(src, header, crate::address::drop_reason(&reason));
+            return self.node.bounce_tell(src, header, crate::address::drop_reason(&reason));
         }
         self.count("split_tells_forwarded");
-        self.handle_outbound(Outbound::Tell { region, header: onward, body: body.clone() });
+        self.node.post(region, &onward, body.clone().into(), len, None);
     }
 
     /// Asks in the asker's place and passes the answer back.
     fn forward_ask(&mut self, src: RegionId, header: &RecordHeader, body: &Bytes, seat: RegionPid) {
         let region = seat.region();
         let onward = RecordHeader { to: Some(seat.local()), from: None, correlation: 0, ..*header };
-        let refused =
-            self.node.inner().gates.get(region).acquire(onward.encoded_len(body.len())).err();
-        if let Some(refused) = refused {
+        let len = onward.encoded_len(body.len());
+        if let Err(refused) = self.node.inner().gates.get(region).acquire(len) {
             let reason = self.node.refusal(region, &refused);
             return self.refuse_ask(src, header, reason);
         }
         self.count("split_asks_forwarded");
         let (reply, answered) = tokio::sync::oneshot::channel();
-        self.handle_outbound(Outbound::Ask { region, header: onward, body: body.clone(), reply });
+        self.node.post(region, &onward, body.clone().into(), len, Some(reply));
         let outcome = Box::pin(async move { answered.await.unwrap_or(Err(AskError::Stopped)) });
         let _ = self.answers.send(reply_when_done(self.node.clone(), src, *header, outcome));
     }
 
-    fn bounce_tell(&mut self, src: RegionId, header: &RecordHeader, reason: DropReason) {
-        self.note_dead_letter(src, header, reason);
-        let to = header.to.unwrap_or(fedist_registry::service::HUB);
-        self.node.signal(
-            src,
-            &Signal::Undelivered {
-                to: RegionPid::new(self.region(), to),
-                from: header.from.map(|from| RegionPid::new(src, from)),
-                wire_type: header.type_hash,
-                reason,
-            },
-        );
-    }
-
     fn refuse_ask(&mut self, src: RegionId, header: &RecordHeader, error: AskError) {
-        self.note_dead_letter(src, header, crate::address::drop_reason(&error));
+        self.node.note_dead_record(src, header, crate::address::drop_reason(&error));
         reply(&self.node, src, header, Err(error));
-    }
-
-    fn note_dead_letter(&self, src: RegionId, header: &RecordHeader, reason: DropReason) {
-        let to = header.to.unwrap_or(fedist_registry::service::HUB);
-        self.node.note_dead_letter(
-            RegionPid::new(self.region(), to),
-            header.from.map(|from| RegionPid::new(src, from)),
-            self.node.type_name(header.type_hash),
-            reason,
-        );
     }
 
     // ---- mailboxes at their bound (C16) ------------------------------------------------------
@@ -268,7 +292,7 @@ impl Core {
             if header.kind == RecordKind::Ask {
                 self.refuse_ask(src, header, AskError::Full);
             } else {
-                self.bounce_tell(src, header, DropReason::Full);
+                self.node.bounce_tell(src, header, DropReason::Full);
             }
             return;
         }
@@ -317,7 +341,7 @@ impl Core {
                     continue;
                 }
                 Err(error) => {
-                    self.bounce_tell(src, &header, crate::address::drop_reason(&error));
+                    self.node.bounce_tell(src, &header, crate::address::drop_reason(&error));
                     continue;
                 }
             };
@@ -344,7 +368,9 @@ impl Core {
                 match inlet.tell(&body) {
                     TellDelivery::Done => {}
                     TellDelivery::Full(later) => return Some(later),
-                    TellDelivery::Closed => self.bounce_tell(src, &header, DropReason::NoActor),
+                    TellDelivery::Closed => {
+                        self.node.bounce_tell(src, &header, DropReason::NoActor)
+                    }
                     TellDelivery::Undecodable(detail) => {
                         self.undecodable_tell(src, &header, &detail)
                     }
@@ -425,6 +451,39 @@ impl Core {
     }
 }
 
+impl Node {
+    /// A tell from another region that could not be delivered: a dead letter here, and told to where it came from.
+    pub(crate) fn bounce_tell(&self, src: RegionId, header: &RecordHeader, reason: DropReason) {
+        self.note_dead_record(src, header, reason);
+        let to = header.to.unwrap_or(fedist_registry::service::HUB);
+        self.signal(
+            src,
+            &Signal::Undelivered {
+                to: RegionPid::new(self.region(), to),
+                from: header.from.map(|from| RegionPid::new(src, from)),
+                wire_type: header.type_hash,
+                reason,
+            },
+        );
+    }
+
+    /// Notes a record from another region as a dead letter.
+    pub(crate) fn note_dead_record(
+        &self,
+        src: RegionId,
+        header: &RecordHeader,
+        reason: DropReason,
+    ) {
+        let to = header.to.unwrap_or(fedist_registry::service::HUB);
+        self.note_dead_letter(
+            RegionPid::new(self.region(), to),
+            header.from.map(|from| RegionPid::new(src, from)),
+            self.type_name(header.type_hash),
+            reason,
+        );
+    }
+}
+
 /// Waits for an actor's answer and queues it for the asking region.
 fn reply_when_done(
     node: Node,
@@ -446,34 +505,4 @@ async fn drain(core: CoreRef, local: LocalId, first: LocalFuture<()>) {
         delivery.await;
         next = core.borrow_mut().drain_overflow(local);
     }
-}
-
-fn reply(node: &Node, src: RegionId, request: &RecordHeader, answer: Result<Bytes, AskError>) {
-    let max = node.inner().max_message;
-    let answer = match answer {
-        Ok(body) if body.len() > max => {
-            Err(AskError::TooLarge { len: body.len() as u64, max: max as u64 })
-        }
-        other => other,
-    };
-    let (kind, body) = match answer {
-        Ok(body) => (RecordKind::Reply, body),
-        Err(error) => match encode("fedist.ask_error", &error) {
-            Ok(body) => (RecordKind::ReplyError, body),
-            Err(_) => return,
-        },
-    };
-    node.queue(Outbound::System {
-        region: src,
-        header: RecordHeader {
-            kind,
-            to: None,
-            from: None,
-            type_hash: 0,
-            version: 0,
-            correlation: request.correlation,
-            deadline_ms: 0,
-        },
-        body,
-    });
 }

@@ -38,13 +38,12 @@ mod watch;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    hash::BuildHasherDefault,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Handler, WrapFuture};
+use actix::{Actor, Handler, WrapFuture};
 use fedist_registry::{
     AreaConfig, LinkState, LinkStateDb, MeshConfig, Micros, RegionId, RegionRecord, Registry,
     RelayDelay, RouteTable, Store, quorum::QuorumConfig,
@@ -64,10 +63,11 @@ pub(crate) use trace::TraceAnswer;
 
 use crate::{
     Context, Node, StartError,
+    gate::GateState,
     inlet::{Inlet, LocalFuture},
     node::View,
-    outbound::{GateState, Outbound},
-    process::{IdHasher, Process},
+    outbound::Outbound,
+    process::{IdMap, Process},
 };
 use asks::Asks;
 use deliver::Overflow;
@@ -117,17 +117,17 @@ pub(crate) struct Core {
     mesh: mesh::Mesh,
     membership: membership::Membership,
     contacts: contacts::Contacts,
-    links: HashMap<RegionId, LinkPort>,
+    links: IdMap<RegionId, LinkPort>,
     /// Links whose other end has not said hello yet, by serial number.
-    greeting: HashMap<u64, LinkPort>,
+    greeting: IdMap<u64, LinkPort>,
     next_serial: u64,
-    sessions: HashMap<RegionId, SessionSlot>,
+    sessions: IdMap<RegionId, SessionSlot>,
     dirty: Vec<RegionId>,
     /// Sessions that hold frames back because their link's queue is long.
     retry: HashSet<RegionId>,
     asks: Asks,
     /// Messages that wait for room in a mailbox, by the actor's local id.
-    overflow: HashMap<u64, Overflow, BuildHasherDefault<IdHasher>>,
+    overflow: IdMap<u64, Overflow>,
     answers: mpsc::UnboundedSender<LocalFuture<()>>,
     /// Where the last record went: its type, its actor, and the way in.
     last_inlet: Option<(u32, Arc<Process>, Arc<dyn Inlet>)>,
@@ -135,6 +135,8 @@ pub(crate) struct Core {
     view_epoch: u64,
     counters: BTreeMap<&'static str, u64>,
     random: fastrand::Rng,
+    /// When the present turn began.
+    turn: Option<Micros>,
     next_timer: Micros,
     last_tick: Micros,
     timer_changed: Rc<Notify>,
@@ -152,7 +154,7 @@ pub(crate) struct Core {
 struct SessionSlot {
     session: Session,
     /// Accepted at the gate, but the session's queue was full.
-    stalled: VecDeque<Outbound>,
+    stalled: VecDeque<outgoing::Stalled>,
     dirty: bool,
     last_hop: Option<RegionId>,
     /// Bytes of frames handed to links, those sent again included.
@@ -161,8 +163,22 @@ struct SessionSlot {
 }
 
 impl Core {
+    /// The node's time; within one turn of the hub the time at which the turn began.
     fn now(&self) -> Micros {
-        self.node.inner().clock.now()
+        self.turn.unwrap_or_else(|| self.node.inner().clock.now())
+    }
+
+    /// Does something that takes no time to speak of, with one look at the clock.
+    fn in_turn<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        /// Ends the turn also when something in it panics.
+        struct Turn<'a>(&'a mut Core);
+        impl Drop for Turn<'_> {
+            fn drop(&mut self) {
+                self.0.turn = None;
+            }
+        }
+        self.turn = Some(self.node.inner().clock.now());
+        work(Turn(self).0)
     }
 
     /// Whether a link to the region is up.
@@ -365,10 +381,10 @@ impl Actor for Hub {
         let timer = drive_timer(Rc::clone(&self.core));
         let answers = drive_answers(Rc::clone(&self.answers));
         let accepts = links::drive_accepts(Rc::clone(&self.core));
-        ctx.spawn(outbound.into_actor(self));
-        ctx.spawn(timer.into_actor(self));
-        ctx.spawn(answers.into_actor(self));
-        ctx.spawn(accepts.into_actor(self));
+        ctx.spawn_apart(outbound.into_actor(self));
+        ctx.spawn_apart(timer.into_actor(self));
+        ctx.spawn_apart(answers.into_actor(self));
+        ctx.spawn_apart(accepts.into_actor(self));
     }
 }
 
@@ -389,11 +405,12 @@ async fn drive_outbound(
     let mut batch = Vec::with_capacity(OUTBOUND_BATCH);
     while queue.recv_many(&mut batch, OUTBOUND_BATCH).await > 0 {
         {
-            let mut core = core.borrow_mut();
-            for item in batch.drain(..) {
-                core.handle_outbound(item);
-            }
-            core.flush();
+            core.borrow_mut().in_turn(|core| {
+                for item in batch.drain(..) {
+                    core.handle_outbound(item);
+                }
+                core.flush();
+            });
         }
         // Under load the links and the actors of this thread get their turn between two batches.
         tokio::task::yield_now().await;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use fedist_registry::{Micros, RegionId, RegionPid};
 use fedist_transport::{
     session::{EndReason, PushError, Session, SessionEvent},
@@ -10,45 +11,145 @@ use fedist_transport::{
 
 use super::{Core, SessionSlot, frames::hop_header};
 use crate::{
-    AskError, DropReason, ExitReason, RegionChange, address::decoding, outbound::Outbound,
+    AskError, DropReason, ExitReason, RegionChange,
+    address::decoding,
+    outbound::Outbound,
+    outbox::{Batch, BatchedAsk, Large, Reply, Waiting},
 };
+
+/// What waits to enter a session.
+pub(super) enum Stalled {
+    Batch {
+        records: Bytes,
+        count: u16,
+        gated: usize,
+        /// When the deadlines of the asks among them were written; `None` where there are none.
+        written: Option<Micros>,
+    },
+    Large {
+        header: RecordHeader,
+        body: Bytes,
+        gated: usize,
+    },
+}
 
 /// Bytes queued at a link beyond which sessions hold their frames back, so that priority and
 /// route changes still mean something. About 10 ms at 1 Gbit/s.
 const LINK_HIGH: usize = 1 << 20;
 
+/// How long the deadline that an ask carries may be behind the time before it is written anew.
+const DEADLINES_STALE: Micros = Micros::from_millis(1);
+
+impl Stalled {
+    fn gated(&self) -> usize {
+        match self {
+            Stalled::Batch { gated, .. } | Stalled::Large { gated, .. } => *gated,
+        }
+    }
+
+    /// Shows each record's header and how long its body is.
+    fn each(&self, mut show: impl FnMut(&RecordHeader, usize)) {
+        match self {
+            Stalled::Batch { records, .. } => {
+                for (header, body) in Records::new(records.clone()).flatten() {
+                    show(&header, body.len());
+                }
+            }
+            Stalled::Large { header, body, .. } => show(header, body.len()),
+        }
+    }
+}
+
 impl Core {
     /// Takes one item of the node's outbound queue.
     pub(super) fn handle_outbound(&mut self, item: Outbound) {
-        let Some(item) = self.unless_left(item) else {
-            return;
-        };
-        let item = match item {
-            Outbound::Run(work) => return work(self),
-            Outbound::Ask { region, header, body, reply } => {
-                let len = header.encoded_len(body.len());
-                self.node.inner().gates.get(region).release(len);
-                let left = Micros::from_millis(u64::from(header.deadline_ms));
-                let deadline = self.now() + left;
-                let correlation = self.asks.add(region, deadline, reply);
-                self.arm(deadline);
-                if !self.sessions.contains_key(&region) {
-                    self.session_with(region).session.set_watched(true);
-                }
-                Outbound::System { region, header: RecordHeader { correlation, ..header }, body }
+        match item {
+            Outbound::Run(work) => work(self),
+            Outbound::Ready(region) => self.take_outbox(region),
+        }
+    }
+
+    /// Takes what the senders have put into a region's outbox. Only noted here: its session takes it at the flush.
+    fn take_outbox(&mut self, region: RegionId) {
+        let node = self.node.clone();
+        let gate = node.inner().gates.get(region);
+        let waiting = gate.outbox().take();
+        if self.membership.left.contains(&region) {
+            for item in waiting {
+                gate.release(self.refuse_left(region, item));
             }
-            other => other,
-        };
-        let (Outbound::Tell { region, .. } | Outbound::System { region, .. }) = &item else {
             return;
+        }
+        for item in waiting {
+            let item = match item {
+                Waiting::Batch(batch) => self.number_batch(region, batch),
+                Waiting::Large(Large { header, body, gated, reply }) => {
+                    let correlation = match reply {
+                        Some(reply) => self.number_ask(region, header.deadline_ms, reply),
+                        None => header.correlation,
+                    };
+                    Stalled::Large { header: RecordHeader { correlation, ..header }, body, gated }
+                }
+            };
+            self.session_with(region).stalled.push_back(item);
+        }
+        self.mark_dirty(region);
+    }
+
+    /// Gives the asks of a batch their numbers.
+    fn number_batch(&mut self, region: RegionId, batch: Batch) -> Stalled {
+        let Batch { mut records, count, gated, asks } = batch;
+        let mut written = (!asks.is_empty()).then(|| self.now());
+        for BatchedAsk { at, deadline_ms, reply } in asks {
+            let number = self.number_ask(region, deadline_ms, reply);
+            if number == 0 {
+                // Over already: left out when the batch is written anew.
+                written = Some(Micros::ZERO);
+            }
+            if let Some(place) = records.get_mut(at..at + 4) {
+                place.copy_from_slice(&number.to_be_bytes());
+            }
+        }
+        Stalled::Batch { records: records.into(), count, gated, written }
+    }
+
+    /// The correlation number of a new ask, 0 for one that ended at once.
+    fn number_ask(&mut self, region: RegionId, deadline_ms: u32, reply: Reply) -> u32 {
+        let deadline = self.now() + Micros::from_millis(u64::from(deadline_ms));
+        let correlation = self.asks.add(region, deadline, reply);
+        self.arm(deadline);
+        if !self.sessions.contains_key(&region) {
+            self.session_with(region).session.set_watched(true);
+        }
+        correlation
+    }
+
+    /// Answers for what was on its way to a region that has left: nobody is there to take it any more. The gate is closed
+    /// by then, so only what passed it just before comes here, and what the runtime itself has to say. Gives what is to be
+    /// given back at the gate.
+    fn refuse_left(&mut self, region: RegionId, item: Waiting) -> usize {
+        let lost = |core: &Self, header: &RecordHeader| {
+            if header.kind == RecordKind::Tell {
+                core.note_undelivered(region, header, DropReason::UnknownRegion);
+            }
         };
-        // Only noted here: the session takes the whole batch at the flush.
-        let region = *region;
-        let slot = self.session_with(region);
-        slot.stalled.push_back(item);
-        if !slot.dirty {
-            slot.dirty = true;
-            self.dirty.push(region);
+        match item {
+            Waiting::Batch(batch) => {
+                for ask in batch.asks {
+                    let _ = ask.reply.send(Err(AskError::UnknownRegion(region)));
+                }
+                for (header, _) in Records::new(batch.records.into()).flatten() {
+                    lost(self, &header);
+                }
+                batch.gated
+            }
+            Waiting::Large(large) => {
+                if let Some(reply) = large.reply {
+                    let _ = reply.send(Err(AskError::UnknownRegion(region)));
+                }
+                lost(self, &large.header);
+                large.gated
+            }
         }
     }
 
@@ -60,39 +161,44 @@ impl Core {
         };
         let (mut released, mut refused) = (0, Vec::new());
         while let Some(item) = slot.stalled.pop_front() {
-            let (header, body, gated) = match &item {
-                Outbound::Tell { header, body, .. } => (header, body, true),
-                Outbound::System { header, body, .. } => (header, body, false),
-                Outbound::Ask { .. } | Outbound::Run(_) => continue,
+            let (item, gated, outcome) = match item {
+                Stalled::Batch { mut records, mut count, gated, mut written } => {
+                    if written.is_some_and(|written| now >= written + DEADLINES_STALE) {
+                        (records, count) = self.asks.written_anew(&records, now);
+                        written = Some(now);
+                    }
+                    let outcome = match count {
+                        0 => Ok(()),
+                        _ => slot.session.push_records(now, &records, count),
+                    };
+                    (Stalled::Batch { records, count, gated, written }, gated, outcome)
+                }
+                Stalled::Large { header, body, gated } => {
+                    let mut header = header;
+                    let outcome = match self.asks.refreshed(&mut header, now) {
+                        true => slot.session.push(now, &header, &body),
+                        false => Ok(()),
+                    };
+                    (Stalled::Large { header, body, gated }, gated, outcome)
+                }
             };
-            let mut header = *header;
-            if header.kind == RecordKind::Ask {
-                // A request past its deadline is not sent any more (C11).
-                let Some(left) = self.asks.time_left(header.correlation, now) else {
-                    continue;
-                };
-                header.deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
-            }
-            match slot.session.push(now, &header, body) {
+            match outcome {
+                Ok(()) => released += gated,
                 Err(PushError::Full) => {
                     slot.stalled.push_front(item);
                     break;
                 }
-                outcome => {
-                    if gated {
-                        released += header.encoded_len(body.len());
-                    }
-                    if let Err(error) = outcome {
-                        refused.push((header, body.len(), error));
-                    }
+                Err(error) => {
+                    released += gated;
+                    refused.push((item, error));
                 }
             }
         }
         if released > 0 {
             self.node.inner().gates.get(region).release(released);
         }
-        for (header, len, error) in refused {
-            self.refuse(region, &header, len, &error);
+        for (item, error) in refused {
+            item.each(|header, len| self.refuse(region, header, len, &error));
         }
     }
 
@@ -235,19 +341,7 @@ impl Core {
             self.sessions.get_mut(&region).and_then(|slot| slot.session.poll_event())
         {
             match event {
-                SessionEvent::Deliver { records } => {
-                    let _decoding = decoding(&self.node, Some(region));
-                    for record in Records::new(records) {
-                        match record {
-                            Ok((header, body)) => self.deliver(region, &header, body),
-                            Err(error) => {
-                                tracing::warn!(%region, %error, "malformed records in a frame");
-                                self.count("records_malformed");
-                                break;
-                            }
-                        }
-                    }
-                }
+                SessionEvent::Deliver { records } => self.deliver_frame(region, records),
                 SessionEvent::DeliverLarge { header, body } => {
                     let _decoding = decoding(&self.node, Some(region));
                     self.deliver(region, &header, body);
@@ -304,11 +398,12 @@ impl Core {
                 let stalled = std::mem::take(&mut slot.stalled);
                 let facts = (slot.last_hop, now.saturating_sub(slot.last_heard));
                 for item in stalled {
-                    if let Outbound::Tell { header, body, .. } = &item {
-                        let gate = self.node.inner().gates.get(region);
-                        gate.release(header.encoded_len(body.len()));
-                        self.note_undelivered(region, header, DropReason::SessionEnded);
-                    }
+                    self.node.inner().gates.get(region).release(item.gated());
+                    item.each(|header, _| {
+                        if header.kind == RecordKind::Tell {
+                            self.note_undelivered(region, header, DropReason::SessionEnded);
+                        }
+                    });
                 }
                 facts
             }

@@ -2,13 +2,12 @@
 
 use std::{rc::Rc, time::Duration};
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, Handler, WrapFuture};
 use fedist_registry::RegionId;
 use fedist_transport::{
     link::{LinkError, LinkRx, LinkWriter},
     wire::Class,
 };
-use futures_util::future::{Either, select};
 use tokio::time::Instant;
 
 use super::CoreRef;
@@ -41,11 +40,14 @@ impl Actor for Relay {
             ctx.stop();
             return;
         };
-        let run = run_link(Rc::clone(&self.core), self.peer, self.serial, writer, reader);
-        ctx.spawn(run.into_actor(self).map(|end, relay, ctx| {
+        let reading = read_link(Rc::clone(&self.core), self.peer, self.serial, reader);
+        let ended = |end: LinkError, relay: &mut Self, ctx: &mut Context<Self>| {
             relay.core.borrow_mut().link_said(relay.peer, relay.serial, &end);
             ctx.stop();
-        }));
+        };
+        // Whichever ends first takes the other one with it.
+        ctx.spawn_apart(writer.run().into_actor(self).map(ended));
+        ctx.spawn_apart(reading.into_actor(self).map(ended));
     }
 }
 
@@ -58,39 +60,44 @@ impl Handler<Crash> for Relay {
     }
 }
 
-async fn run_link(
-    core: CoreRef,
-    peer: RegionId,
-    serial: u64,
-    writer: LinkWriter,
-    mut reader: LinkRx,
-) -> LinkError {
-    let reading = async {
-        let mut frames = Vec::with_capacity(64);
-        let mut brake = Brake::default();
-        loop {
-            brake.release(&core, &mut reader);
-            let received = match brake.is_on() {
-                false => reader.recv(&mut frames).await,
-                true => tokio::time::timeout(BRAKE_STEP, reader.recv(&mut frames))
-                    .await
-                    .unwrap_or(Ok(())),
-            };
-            if let Err(error) = received {
-                return error;
+/// Hands what comes over the link to the hub, until it has ended.
+async fn read_link(core: CoreRef, peer: RegionId, serial: u64, mut reader: LinkRx) -> LinkError {
+    let mut frames = Vec::with_capacity(64);
+    let mut brake = Brake::default();
+    loop {
+        brake.release(&core, &mut reader);
+        let mut waited = false;
+        let received = match brake.is_on() {
+            false => noting_wait(reader.recv(&mut frames), &mut waited).await,
+            true => {
+                tokio::time::timeout(BRAKE_STEP, reader.recv(&mut frames)).await.unwrap_or(Ok(()))
             }
-            if frames.is_empty() {
-                continue;
-            }
-            let crowded = core.borrow_mut().handle_frames(peer, serial, &mut frames);
-            brake.apply(crowded, &mut reader);
-            // The actors that got something have their turn before more is read for them.
+        };
+        if let Err(error) = received {
+            return error;
+        }
+        if frames.is_empty() {
+            continue;
+        }
+        if !waited {
+            // The actors that got something have their turn before they get more.
             tokio::task::yield_now().await;
         }
-    };
-    match select(std::pin::pin!(writer.run()), std::pin::pin!(reading)).await {
-        Either::Left((error, _)) | Either::Right((error, _)) => error,
+        let crowded =
+            core.borrow_mut().in_turn(|core| core.handle_frames(peer, serial, &mut frames));
+        brake.apply(crowded, &mut reader);
     }
+}
+
+/// Notes whether a future was not ready at once.
+async fn noting_wait<F: Future>(future: F, waited: &mut bool) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        *waited |= polled.is_pending();
+        polled
+    })
+    .await
 }
 
 /// Withholds credit from a link that brings more for another one than that can carry: the class is not read for a while, so

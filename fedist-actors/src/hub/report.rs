@@ -100,7 +100,7 @@ impl Core {
         let flooding = self.flooding.counters();
         counters.extend(flooding.map(|(name, count)| (name.to_owned(), count)));
         counters.extend(self.areas.counters(&self.db));
-        let gated: u64 = inner.gates.used().map(|(_, gate)| gate.accepted()).sum();
+        let gated: u64 = inner.gates.used().map(|(_, gate)| gate.outbox().accepted()).sum();
         counters.insert("messages_accepted".to_owned(), gated);
         NodeStatus {
             region: me,

@@ -273,7 +273,7 @@ impl<M: WireMessage> Attempt<M> {
                 Err(error) => return (Err(error), None),
             },
         };
-        let answer = Ask::<M>::remote(node, pid, body.clone()).deadline(deadline).await;
+        let answer = Ask::<M>::remote(node, pid, body.clone().into()).deadline(deadline).await;
         (answer, Some(Attempt::Encoded(body)))
     }
 }

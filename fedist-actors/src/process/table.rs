@@ -1,7 +1,7 @@
 //! All processes of a node by local id, and their names.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasherDefault, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -131,6 +131,9 @@ impl ProcessTable {
     }
 }
 
+/// A map whose keys are numbers that this federation gives out.
+pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
 /// Local ids are consecutive numbers. Their low bits choose neighbouring buckets, which keeps a
 /// spawn in warm memory; the upper ones, spread, choose the shard and tell entries apart.
 #[derive(Default)]
@@ -145,6 +148,14 @@ impl Hasher for IdHasher {
         for byte in bytes {
             self.write_u64(u64::from(*byte));
         }
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        self.write_u64(id.into());
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.write_u64(id.into());
     }
 
     fn write_u64(&mut self, id: u64) {

@@ -59,10 +59,35 @@ pub(crate) struct SendQueue {
     state: Mutex<State>,
 }
 
+/// What became of a frame that was to go to the wire at once.
+pub(crate) enum Direct {
+    Written,
+    /// The wire took only its beginning; the rest goes before everything else of its class.
+    Rest(Vec<Bytes>),
+    /// It cannot now.
+    Refused(QueuedFrame),
+}
+
+/// What the writer takes from a queue, in this order.
+#[derive(Default)]
+pub(crate) struct Taken {
+    /// The rest of a frame of which the beginning is on the wire.
+    pub(crate) rest: Vec<Bytes>,
+    pub(crate) frames: Vec<QueuedFrame>,
+}
+
+impl Taken {
+    pub(crate) fn len(&self) -> usize {
+        let rest: usize = self.rest.iter().map(Bytes::len).sum();
+        rest + self.frames.iter().map(QueuedFrame::len).sum::<usize>()
+    }
+}
+
 #[derive(Default)]
 struct State {
+    rest: Vec<Bytes>,
     frames: VecDeque<QueuedFrame>,
-    /// Bytes in `frames` and in the writer's hands.
+    /// Bytes in `rest`, in `frames` and in the writer's hands.
     bytes: usize,
     closed: bool,
     writer: Option<Waker>,
@@ -77,10 +102,28 @@ impl SendQueue {
         self.limit
     }
 
-    pub(super) fn push(&self, frame: QueuedFrame) -> Result<(), LinkSendError> {
+    /// Adds a frame. Where nothing is before it, `direct` may put it on the wire at once: that spares a turn of the writer.
+    pub(super) fn push(
+        &self,
+        mut frame: QueuedFrame,
+        direct: impl FnOnce(QueuedFrame) -> Direct,
+    ) -> Result<(), LinkSendError> {
         let mut state = self.lock();
         if state.closed {
             return Err(LinkSendError::Closed);
+        }
+        if state.bytes == 0 {
+            // Under the queue's lock, so that nobody gets between.
+            match direct(frame) {
+                Direct::Written => return Ok(()),
+                Direct::Rest(rest) => {
+                    state.bytes = rest.iter().map(Bytes::len).sum();
+                    state.rest = rest;
+                    wake(state);
+                    return Ok(());
+                }
+                Direct::Refused(refused) => frame = refused,
+            }
         }
         let bytes = state.bytes + frame.len();
         // The first frame always fits, or a small bound would block a class for ever.
@@ -89,26 +132,23 @@ impl SendQueue {
         }
         state.bytes = bytes;
         state.frames.push_back(frame);
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        wake(state);
         Ok(())
     }
 
     /// Moves what waits into `out`, up to [`WRITE_BYTES`] or one frame. `false` once the queue is
     /// closed and empty. The bytes stay counted until [`release`](Self::release).
-    pub(crate) fn poll_take(
-        &self,
-        context: &Context<'_>,
-        out: &mut Vec<QueuedFrame>,
-    ) -> Poll<bool> {
+    pub(crate) fn poll_take(&self, context: &Context<'_>, taken: &mut Taken) -> Poll<bool> {
         let mut state = self.lock();
-        let mut taken = 0;
+        if !state.rest.is_empty() {
+            taken.rest = std::mem::take(&mut state.rest);
+            return Poll::Ready(true);
+        }
+        let out = &mut taken.frames;
+        let mut bytes = 0;
         while let Some(frame) = state.frames.front() {
-            taken += frame.len();
-            if taken > WRITE_BYTES && !out.is_empty() {
+            bytes += frame.len();
+            if bytes > WRITE_BYTES && !out.is_empty() {
                 break;
             }
             out.extend(state.frames.pop_front());
@@ -136,11 +176,7 @@ impl SendQueue {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        wake(state);
     }
 
     /// Empties the queue and gives what was in it; frames in the writer's hands stay there.
@@ -155,13 +191,22 @@ impl SendQueue {
     pub(super) fn discard(&self) {
         let mut state = self.lock();
         let frames = std::mem::take(&mut state.frames);
+        let rest = std::mem::take(&mut state.rest);
         state.bytes = 0;
         drop(state);
-        drop(frames);
+        drop((frames, rest));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let writer = state.writer.take();
+    drop(state);
+    if let Some(writer) = writer {
+        writer.wake();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::send_queue::{QueuedFrame, SendQueue};
+use super::send_queue::{Direct, QueuedFrame, SendQueue};
 use super::stamp_clock::StampClock;
 use super::{LinkLimits, LinkSendError, NodeClock};
 use crate::wire::{Class, HopHeader, MAX_FRAME_PAYLOAD};
@@ -41,6 +41,10 @@ pub struct LinkStats {
 pub(crate) trait Carrier: Send + Sync + 'static {
     /// Adds what the wire knows to `stats`.
     fn measure(&self, stats: &mut LinkStats);
+    /// Puts a frame on the wire without waiting, if the wire takes it now. Nothing of its class is before it.
+    fn write_now(&self, frame: QueuedFrame, _clock: &StampClock, _now: Instant) -> Direct {
+        Direct::Refused(frame)
+    }
     /// Ends the connection at once and tells the peer why. Only the first call counts.
     fn close(&self, reason: &str);
 }
@@ -90,7 +94,15 @@ impl LinkCore {
             return Err(LinkSendError::TooLarge { len, max });
         }
         header.payload_len = len as u32;
-        self.queue(header.class).push(QueuedFrame { header, parts, received })
+        self.queue(header.class).push(QueuedFrame { header, parts, received }, |frame| {
+            let now = Instant::now();
+            let direct = self.carrier.write_now(frame, &self.clock, now);
+            if !matches!(direct, Direct::Refused(_)) {
+                self.frames_sent.fetch_add(1, Relaxed);
+                self.note_residences(received.into_iter(), now);
+            }
+            direct
+        })
     }
 
     pub(crate) fn queue(&self, class: Class) -> &SendQueue {
@@ -109,7 +121,11 @@ impl LinkCore {
     /// Notes frames that the writer took from their queue at `now`.
     pub(crate) fn count_sent(&self, frames: &[QueuedFrame], now: Instant) {
         self.frames_sent.fetch_add(frames.len() as u64, Relaxed);
-        let mut in_transit = frames.iter().filter_map(|frame| frame.received).peekable();
+        self.note_residences(frames.iter().filter_map(|frame| frame.received), now);
+    }
+
+    fn note_residences(&self, in_transit: impl Iterator<Item = Instant>, now: Instant) {
+        let mut in_transit = in_transit.peekable();
         if in_transit.peek().is_none() {
             return;
         }

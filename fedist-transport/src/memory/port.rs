@@ -20,7 +20,7 @@ use super::pipe::{Arrival, Pipe};
 use crate::identity::{PeerIdentity, PeerRefused};
 use crate::link::{
     AcceptError, Carrier, DialError, InFrame, Link, LinkCore, LinkError, LinkGuard, LinkRx,
-    LinkStats, LinkTx, LinkWriter, NodeClock, QueuedFrame, ReaderKind, WriterKind,
+    LinkStats, LinkTx, LinkWriter, NodeClock, ReaderKind, Taken, WriterKind,
 };
 use crate::wire::{Class, HopHeader};
 
@@ -305,14 +305,15 @@ impl MemoryWriter {
 
 /// Sends the frames of one class until its queue is closed and empty.
 async fn write_class(core: &LinkCore, end: &End, class: Class) {
-    let mut frames = Vec::new();
+    let mut taken = Taken::default();
     let mut fates = Vec::new();
-    while poll_fn(|context| core.queue(class).poll_take(context, &mut frames)).await {
-        let bytes: usize = frames.iter().map(QueuedFrame::len).sum();
+    while poll_fn(|context| core.queue(class).poll_take(context, &mut taken)).await {
+        let bytes = taken.len();
+        let frames = &mut taken.frames;
         poll_fn(|context| end.outward.poll_room(class.index(), context)).await;
         let latency = end.net.fates(end.from, end.to, frames.len(), &mut fates);
         let now = Instant::now();
-        core.count_sent(&frames, now.into_std());
+        core.count_sent(frames, now.into_std());
         end.sent.fetch_add(frames.len() as u64, Relaxed);
         end.sent_bytes.fetch_add(bytes as u64, Relaxed);
         let lost = fates.iter().filter(|&&arrives| !arrives).count();

@@ -14,8 +14,12 @@ use crate::link::LinkLimits;
 pub struct QuicConfig {
     /// Largest UDP payload that path discovery tries; default 1452, an Ethernet frame over IPv6.
     /// Discovery starts at 1200, so too high a value costs a few lost probes and nothing else. Some
-    /// 6400 on loopback and jumbo networks saves system calls and encryption per byte.
+    /// 6400 on a network of jumbo frames save system calls and encryption per byte.
     pub mtu_upper: u16,
+    /// The same for links within this machine, by a loopback address at the other end; default 6400.
+    /// Ten of these must fit into 64 KiB, what the system takes in one call: above some 6500 bytes
+    /// discovery comes to a wrong end.
+    pub mtu_loopback: u16,
     /// A link on which nothing arrives for this long has ended; default 60 s. Nothing is sent to keep
     /// an idle link: its owner probes it, every 15 s at least, and finds a dead one long before.
     pub idle_timeout: Duration,
@@ -34,6 +38,7 @@ impl Default for QuicConfig {
     fn default() -> Self {
         Self {
             mtu_upper: 1452,
+            mtu_loopback: 6400,
             idle_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(5),
             socket_buffer: 4 << 20,
@@ -44,9 +49,11 @@ impl Default for QuicConfig {
 }
 
 impl QuicConfig {
-    pub(super) fn transport(&self) -> Arc<TransportConfig> {
+    /// How a connection is set up, with somebody elsewhere or on this machine.
+    pub(super) fn transport(&self, loopback: bool) -> Arc<TransportConfig> {
         let mut discovery = MtuDiscoveryConfig::default();
-        discovery.upper_bound(self.mtu_upper.max(FIRST_MTU));
+        let upper = if loopback { self.mtu_loopback } else { self.mtu_upper };
+        discovery.upper_bound(upper.max(FIRST_MTU));
         // Longer than QUIC can say means for ever.
         let idle = IdleTimeout::try_from(self.idle_timeout).ok();
         let mut congestion = CubicConfig::default();

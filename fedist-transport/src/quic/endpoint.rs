@@ -38,13 +38,25 @@ struct Inner {
     local: SocketAddr,
     identity: Identity,
     tls: TlsMaterial,
-    transport: Arc<TransportConfig>,
+    transport: Transports,
     server: ServerConfig,
     config: QuicConfig,
     clock: NodeClock,
     /// Callers whose handshakes are under way. They outlive a dropped call of `accept`.
     callers: Mutex<FuturesUnordered<BoxFuture<'static, Result<Link, AcceptError>>>>,
     counters: Counters,
+}
+
+/// How connections are set up, by where the other end is.
+struct Transports {
+    far: Arc<TransportConfig>,
+    loopback: Arc<TransportConfig>,
+}
+
+impl Transports {
+    fn to(&self, other: SocketAddr) -> &Arc<TransportConfig> {
+        if other.ip().to_canonical().is_loopback() { &self.loopback } else { &self.far }
+    }
 }
 
 #[derive(Default)]
@@ -128,17 +140,18 @@ impl QuicEndpoint {
     ) -> Result<Self, BindError> {
         tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         let tls = TlsMaterial::new(identity)?;
-        let transport = config.transport();
+        let transport =
+            Transports { far: config.transport(false), loopback: config.transport(true) };
         let (crypto, _) = tls.server(Arc::new(identity.verifier(None)?))?;
         let mut server = ServerConfig::with_crypto(crypto);
         server
-            .transport_config(Arc::clone(&transport))
+            .transport_config(Arc::clone(&transport.far))
             .max_incoming(MAX_CALLERS)
             .incoming_buffer_size(CALLER_BUFFER)
             .incoming_buffer_size_total(CALLER_BUFFER * MAX_CALLERS as u64);
         let mut endpoint_config = EndpointConfig::default();
         // What we may receive; the default would stop the peers' discovery at 1472.
-        let largest = config.mtu_upper.max(1472);
+        let largest = config.mtu_upper.max(config.mtu_loopback).max(1472);
         if endpoint_config.max_udp_payload_size(largest).is_err() {
             tracing::debug!(largest, "maximum UDP payload left at quinn's default");
         }
@@ -304,7 +317,7 @@ impl QuicEndpoint {
         let crypto = inner.tls.client(Arc::clone(&verifier), ALPN);
         let crypto = crypto.map_err(|error| unreachable(error.to_string()))?;
         let mut client = quinn::ClientConfig::new(crypto);
-        client.transport_config(Arc::clone(&inner.transport));
+        client.transport_config(Arc::clone(inner.transport.to(target)));
         let begun = Instant::now();
         let name = inner.identity.server_name(expect);
         let connecting = match inner.endpoint.connect_with(client, target, &name) {
@@ -348,6 +361,7 @@ impl QuicEndpoint {
         let (crypto, offer) = inner.tls.server(Arc::clone(&verifier)).ok()?;
         let mut server = inner.server.clone();
         server.crypto = crypto;
+        server.transport_config(Arc::clone(inner.transport.to(from)));
         let accepted = incoming.accept_with(Arc::new(server));
         let (limits, clock) = (inner.config.limits, inner.clock);
         let after = inner.config.handshake_timeout;

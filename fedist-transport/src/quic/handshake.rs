@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::reader::QuicReader;
 use super::tls::{ALPN, Offer};
-use super::writer::{QuicCarrier, QuicWriter, is_tls, refusal_text};
+use super::writer::{QuicCarrier, QuicWriter, Streams, is_tls, refusal_text};
 use crate::identity::{PeerVerifier, peer_from_chain};
 use crate::link::{
     AcceptError, DialError, Link, LinkCore, LinkLimits, LinkRx, LinkTx, LinkWriter, NodeClock,
@@ -40,7 +40,9 @@ pub(super) async fn link_up(
         open_stream(&connection, Class::Message).await?,
         open_stream(&connection, Class::Bulk).await?,
     ];
-    let carrier = Box::new(QuicCarrier(connection.clone()));
+    let streams = Streams::new(streams);
+    let carrier =
+        Box::new(QuicCarrier { connection: connection.clone(), streams: Arc::clone(&streams) });
     let core = LinkCore::new(limits, carrier, clock, handshake);
     let remote_address = connection.remote_address().to_string();
     let writer = QuicWriter::new(Arc::clone(&core), connection.clone(), streams);

@@ -12,6 +12,7 @@ mod config;
 mod endpoint;
 mod frame_reader;
 mod handshake;
+mod part_waker;
 mod reader;
 mod resolver;
 mod tls;

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use futures_util::task::AtomicWaker;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, VarInt};
 
 use super::frame_reader::FrameReader;
+use super::part_waker::PartWaker;
 use super::writer::link_error;
 use crate::link::{InFrame, LinkCore, LinkError, LinkGuard, ProtocolViolation, RECV_SHARE};
 use crate::wire::Class;
@@ -19,8 +21,12 @@ type Accepting = Pin<Box<dyn Future<Output = Result<RecvStream, ConnectionError>
 pub(crate) struct QuicReader {
     core: Arc<LinkCore>,
     connection: Connection,
+    /// Whoever polls `recv`; the parts below wake it, and are polled only when it was they who did.
+    task: Arc<AtomicWaker>,
     /// Kept over calls: a waiter for new streams that is dropped forgets its waker.
     accepting: Accepting,
+    /// Of `accepting` and the streams that are unnamed.
+    streams_waker: PartWaker,
     /// Streams that have not named their class yet.
     unnamed: Vec<RecvStream>,
     lanes: [Lane; 3],
@@ -36,6 +42,7 @@ struct Lane {
     stream: Option<RecvStream>,
     ended: bool,
     paused: bool,
+    waker: PartWaker,
     frames: FrameReader,
 }
 
@@ -45,8 +52,10 @@ impl QuicReader {
         connection: Connection,
         violations: Arc<AtomicU64>,
     ) -> Self {
+        let task = Arc::new(AtomicWaker::new());
         Self {
             accepting: accept_stream(&connection),
+            streams_waker: PartWaker::new(&task),
             connection,
             unnamed: Vec::new(),
             lanes: Class::ALL.map(|class| Lane {
@@ -54,8 +63,10 @@ impl QuicReader {
                 stream: None,
                 ended: false,
                 paused: false,
+                waker: PartWaker::new(&task),
                 frames: FrameReader::new(class),
             }),
+            task,
             dead: None,
             failed: None,
             violations,
@@ -82,8 +93,9 @@ impl QuicReader {
         if let Some(error) = &self.failed {
             return Poll::Ready(Err(error.clone()));
         }
+        self.task.register(context.waker());
         let before = out.len();
-        if let Err(violation) = self.poll_streams(context, out) {
+        if let Err(violation) = self.poll_streams(out) {
             self.violations.fetch_add(1, Relaxed);
             let reason = format!("protocol violation: {violation}");
             self.connection.close(VIOLATION, reason.as_bytes());
@@ -105,13 +117,24 @@ impl QuicReader {
         Poll::Ready(error.map_or(Ok(()), Err))
     }
 
-    fn poll_streams(
-        &mut self,
-        context: &mut Context<'_>,
-        out: &mut Vec<InFrame>,
-    ) -> Result<(), ProtocolViolation> {
+    fn poll_streams(&mut self, out: &mut Vec<InFrame>) -> Result<(), ProtocolViolation> {
+        if self.streams_waker.take() {
+            self.poll_new_streams()?;
+        }
+        for (lane, share) in self.lanes.iter_mut().zip(RECV_SHARE) {
+            if !lane.paused && lane.waker.take() {
+                let dead = lane.poll_frames(&self.core, share, out)?;
+                self.dead = self.dead.take().or(dead);
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_new_streams(&mut self) -> Result<(), ProtocolViolation> {
+        let waker = self.streams_waker.waker().clone();
+        let mut context = Context::from_waker(&waker);
         while self.dead.is_none() {
-            match self.accepting.as_mut().poll(context) {
+            match self.accepting.as_mut().poll(&mut context) {
                 Poll::Ready(Ok(stream)) => {
                     self.unnamed.push(stream);
                     self.accepting = accept_stream(&self.connection);
@@ -124,13 +147,7 @@ impl QuicReader {
                 Poll::Pending => break,
             }
         }
-        self.poll_names(context)?;
-        for (lane, share) in self.lanes.iter_mut().zip(RECV_SHARE).filter(|(lane, _)| !lane.paused)
-        {
-            let dead = lane.poll_frames(context, &self.core, share, out)?;
-            self.dead = self.dead.take().or(dead);
-        }
-        Ok(())
+        self.poll_names(&mut context)
     }
 
     fn poll_names(&mut self, context: &mut Context<'_>) -> Result<(), ProtocolViolation> {
@@ -157,6 +174,7 @@ impl QuicReader {
             }
             if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.class == class) {
                 lane.stream = Some(stream);
+                lane.waker.set();
             }
         }
         Ok(())
@@ -167,7 +185,6 @@ impl Lane {
     /// Hands out up to `share` frames; gives the connection's end if the stream came upon it.
     fn poll_frames(
         &mut self,
-        context: &mut Context<'_>,
         core: &LinkCore,
         share: usize,
         out: &mut Vec<InFrame>,
@@ -175,6 +192,7 @@ impl Lane {
         let Some(stream) = &mut self.stream else {
             return Ok(None);
         };
+        let mut context = Context::from_waker(self.waker.waker());
         let mut now = None;
         let mut taken = 0;
         loop {
@@ -189,13 +207,14 @@ impl Lane {
                 taken += 1;
                 if taken == share {
                     // What is left has woken nobody; it must be looked at again without being asked.
+                    self.waker.set();
                     return Ok(None);
                 }
             }
             if self.ended {
                 return Ok(None);
             }
-            match poll_chunk(stream, usize::MAX, context) {
+            match poll_chunk(stream, usize::MAX, &mut context) {
                 Poll::Pending => return Ok(None),
                 Poll::Ready(Ok(Some(chunk))) => self.frames.push(chunk.bytes),
                 Poll::Ready(Ok(None)) if self.frames.is_between_frames() => self.ended = true,

@@ -241,11 +241,13 @@ async fn a_full_class_says_so_and_leaves_the_others_alone() {
     let send = |class| one.tx.send(header(class), [payload.clone(), Bytes::new()]);
     let mut sent = 0;
     while send(Class::Message).is_ok() {
-        sent += 1;
+        sent += 60_040;
     }
     assert_eq!(send(Class::Message), Err(LinkSendError::Full { class: Class::Message }));
-    assert_eq!(sent, (8 << 20) / 60_040);
-    assert_eq!(one.tx.queued(Class::Message), sent * 60_040);
+    let queued = one.tx.queued(Class::Message);
+    assert!(((8 << 20) - 60_040..=8 << 20).contains(&queued), "{queued} bytes");
+    // The others are on the stream, as much as the peer lets be unread there.
+    assert!((queued..=16 << 20).contains(&sent), "{sent} bytes");
     send(Class::Control).unwrap();
     send(Class::Bulk).unwrap();
     let parts = [payload.clone(), payload.clone()];
@@ -549,10 +551,9 @@ async fn an_address_is_in_use_or_malformed_or_silent() {
 #[tokio::test]
 async fn a_host_name_is_resolved_and_larger_datagrams_are_found() {
     let root = CertificateAuthority::ephemeral().unwrap();
-    let large = QuicConfig { mtu_upper: 6400, ..QuicConfig::default() };
     let bind = |number| {
         let identity = Identity::ephemeral(region(number), &root).unwrap();
-        QuicEndpoint::bind(LOOPBACK, &identity, large.clone()).unwrap()
+        QuicEndpoint::bind(LOOPBACK, &identity, QuicConfig::default()).unwrap()
     };
     let (one, two) = (bind(1), bind(2));
     let address = format!("localhost:{}", two.local_addr().port());

@@ -119,13 +119,65 @@ impl Session {
         }
         let need = header.encoded_len(body.len());
         let large = need > MAX_RECORDS_LEN;
-        let [message, bulk] = &mut self.tx;
-        let bulk_acked = bulk.acked();
-        let to_bulk = large || header.to.is_some_and(|to| self.behind_bulk.holds(to, bulk_acked));
-        let lane = if to_bulk { &*bulk } else { &*message };
+        let [message, bulk] = &self.tx;
+        let to_bulk = large || self.goes_to_bulk(header);
+        let lane = if to_bulk { bulk } else { message };
         if lane.is_full(need, self.config.queue_bytes) {
             return Err(PushError::Full);
         }
+        self.place(now, header, body);
+        Ok(())
+    }
+
+    /// Accepts records that are encoded already, one behind the other, all of them or none: each as by
+    /// [`push`](Self::push), but the bytes are not copied as long as nothing large is under way. The caller has encoded
+    /// them: what is no record ends the batch, and the records before it are accepted.
+    ///
+    /// # Errors
+    /// [`PushError`]; nothing has changed then.
+    pub fn push_records(
+        &mut self,
+        now: Micros,
+        records: &Bytes,
+        count: u16,
+    ) -> Result<(), PushError> {
+        if self.goodbye.is_some() {
+            return Err(PushError::Closed);
+        }
+        let (len, max) = (records.len(), self.config.queue_bytes);
+        let [message, bulk] = &mut self.tx;
+        if message.is_full(len, max) || (!bulk.is_empty() && bulk.is_full(len, max)) {
+            return Err(PushError::Full);
+        }
+        if len <= MAX_RECORDS_LEN && bulk.is_empty() {
+            if message.is_empty() {
+                self.timers.begin_waiting(now);
+            }
+            message.push_encoded(records, count, self.config.batch_len());
+            self.stats.accepted += u64::from(count);
+            return Ok(());
+        }
+        // What follows something large to the same actor waits behind it, one by one.
+        let mut rest = &records[..];
+        while let Ok((header, body, len)) = RecordHeader::decode_first(rest) {
+            self.place(now, &header, body);
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Whether a record that is not large has to go behind a large one.
+    fn goes_to_bulk(&self, header: &RecordHeader) -> bool {
+        let bulk_acked = self.tx[Lane::Bulk as usize].acked();
+        header.to.is_some_and(|to| self.behind_bulk.holds(to, bulk_acked))
+    }
+
+    /// Puts a record into its lane.
+    fn place(&mut self, now: Micros, header: &RecordHeader, body: &[u8]) {
+        let large = header.encoded_len(body.len()) > MAX_RECORDS_LEN;
+        let to_bulk = large || self.goes_to_bulk(header);
+        let [message, bulk] = &mut self.tx;
+        let bulk_acked = bulk.acked();
         if message.is_empty() && bulk.is_empty() {
             self.timers.begin_waiting(now);
         }
@@ -151,7 +203,6 @@ impl Session {
             message.push(header, body, 0, batch);
         }
         self.stats.accepted += 1;
-        Ok(())
     }
 
     /// The next frame to send; call until `None`.

@@ -110,6 +110,28 @@ impl LaneTx {
         }
     }
 
+    /// Adds `count` encoded records. A batch of some size becomes a frame as it is; small ones are put together.
+    pub(super) fn push_encoded(&mut self, records: &Bytes, count: u16, batch: usize) {
+        let len = records.len();
+        let fits = self.open.len() + len <= batch && self.open_records.checked_add(count).is_some();
+        if !self.open.is_empty() && !fits {
+            self.close_batch();
+        }
+        self.records += u64::from(count);
+        if self.open.is_empty() && len >= batch / 4 {
+            self.enqueue(records.clone(), count, 0, Pieces::Whole);
+            return;
+        }
+        if self.open.is_empty() && self.open.capacity() < len.max(batch) {
+            self.open.reserve(len.max(batch).max(BLOCK_LEN));
+        }
+        self.open.put_slice(records);
+        self.open_records += count;
+        if self.open.len() >= batch {
+            self.close_batch();
+        }
+    }
+
     /// Adds one record that is larger than a frame, in pieces of their own frames.
     pub(super) fn push_large(&mut self, header: &RecordHeader, body: &[u8], barrier: u64) {
         self.close_batch();

@@ -25,7 +25,7 @@
 //!
 //! The first piece holds the whole header of the record.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use fedist_registry::LocalId;
 
 use super::WireError;
@@ -81,15 +81,14 @@ impl RecordHeader {
     ///
     /// A body of 4 GiB or more cannot be expressed; it is cut to the greatest length that can. The
     /// session refuses such a body long before.
-    pub fn encode_into(&self, body: &[u8], out: &mut BytesMut) {
+    pub fn encode_into(&self, body: &[u8], out: &mut impl BufMut) {
         let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        out.reserve(self.encoded_len(body.len()));
         self.encode_header(len, out);
         out.put_slice(body.get(..len as usize).unwrap_or(body));
     }
 
     /// Appends the header of a record whose body of `body_len` bytes will follow.
-    pub(crate) fn encode_header(&self, body_len: u32, out: &mut BytesMut) {
+    pub(crate) fn encode_header(&self, body_len: u32, out: &mut impl BufMut) {
         // The header is put together on the stack and appended in one piece: one bounds check and
         // one copy on the path that each message takes.
         let mut bytes = [0_u8; Self::MAX_LEN];
@@ -116,6 +115,28 @@ impl RecordHeader {
         }
         bytes[0] = flags | self.kind as u8;
         out.put_slice(&bytes[..end]);
+    }
+
+    /// Where in an encoded record its correlation stands, if it has one: four bytes, big endian.
+    pub const fn correlation_at(&self) -> Option<usize> {
+        match (self.correlation, self.from) {
+            (0, _) => None,
+            (_, None) => Some(FIXED_LEN),
+            (_, Some(_)) => Some(FIXED_LEN + 6),
+        }
+    }
+
+    /// Reads the record at the front of `bytes`: its header, its body, and how many bytes both take.
+    ///
+    /// # Errors
+    /// [`WireError`] when no whole record is there.
+    pub fn decode_first(bytes: &[u8]) -> Result<(Self, &[u8], usize), WireError> {
+        let (header, len, body_len) = Self::decode_prefix(bytes)?;
+        let end = len.saturating_add(body_len as usize);
+        match bytes.get(len..end) {
+            Some(body) => Ok((header, body, end)),
+            None => Err(truncated("record body", end, bytes.len())),
+        }
     }
 
     /// Reads the header at the front of `bytes`; gives it with its own length and the length of the
@@ -301,6 +322,8 @@ const FRAGMENT_LAST: u8 = 0x20;
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use proptest::prelude::*;
 

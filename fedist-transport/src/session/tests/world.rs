@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use bytes::Bytes;
 use fedist_registry::{LocalId, Micros, RegionId};
 
+use super::super::config::MAX_RECORDS_LEN;
 use super::super::*;
 use crate::wire::{RecordHeader, RecordKind, Records, SessionHeader};
 
@@ -118,7 +119,17 @@ impl World {
         let mut header = tell(to, id);
         header.type_hash = side.boot;
         header.deadline_ms = len as u32;
-        match side.session.push(self.now, &header, &body) {
+        // By itself, or as a batch of one that the caller has encoded.
+        let need = header.encoded_len(len);
+        let outcome = match id % 2 == 0 && need <= MAX_RECORDS_LEN {
+            true => {
+                let mut encoded = Vec::with_capacity(need);
+                header.encode_into(&body, &mut encoded);
+                side.session.push_records(self.now, &encoded.into(), 1)
+            }
+            false => side.session.push(self.now, &header, &body),
+        };
+        match outcome {
             Ok(()) => {
                 side.next_id += 1;
                 side.accepted.insert(id);

@@ -1,0 +1,248 @@
+//! Runs: records of one type for one actor that came together, and go through its mailbox as one message.
+//!
+//! The hub decodes the first record of a run, the actor the others, one before each is handled. So a run costs the mailbox
+//! one place and the thread one wake-up, and what takes the time happens on the actor's thread. A run stands in the mailbox
+//! where its first message would: the order to everything else is the same as for single messages.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use actix::{
+    Actor, Handler,
+    dev::{Envelope, EnvelopeProxy, MessageResponse},
+};
+use bytes::Bytes;
+use fedist_registry::{RegionId, RegionPid};
+use fedist_transport::wire::{RecordHeader, RecordKind};
+use tokio::sync::oneshot;
+
+use super::reply;
+use crate::{
+    AskError, Context, DropReason, Node,
+    address::{Decoder, drop_reason},
+};
+
+/// Messages in runs that wait in one mailbox. Each run takes only one place there, so they are counted here.
+#[derive(Default)]
+pub(crate) struct RunRoom(AtomicUsize);
+
+impl RunRoom {
+    /// Takes room for `count` messages, unless more than `capacity` would wait.
+    fn take(&self, count: usize, capacity: usize) -> bool {
+        let before = self.0.fetch_add(count, Ordering::AcqRel);
+        if before > 0 && before + count > capacity {
+            self.give_back(count);
+            return false;
+        }
+        true
+    }
+
+    fn give_back(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::AcqRel);
+    }
+}
+
+/// Records of one type for one actor from one region.
+pub(crate) struct Run {
+    pub(crate) node: Node,
+    pub(crate) src: RegionId,
+    pub(crate) records: Bytes,
+    pub(crate) count: usize,
+}
+
+/// A run on its way through a mailbox, by its message type.
+pub(crate) struct RunOf<M: actix::Message> {
+    run: Run,
+    pid: RegionPid,
+    codec: Codec<M>,
+    /// Header of the record that was decoded for the mailbox.
+    first: RecordHeader,
+    /// Where the next record begins, and how many are left.
+    at: usize,
+    left: usize,
+}
+
+/// How messages of a type are read and their answers written.
+pub(crate) struct Codec<M: actix::Message> {
+    pub(crate) decode: fn(&[u8]) -> Result<M, String>,
+    pub(crate) encode: fn(RegionPid, Result<M::Result, ()>) -> Result<Bytes, AskError>,
+}
+
+impl<M: actix::Message> Clone for Codec<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: actix::Message> Copy for Codec<M> {}
+
+thread_local! {
+    /// What the next message that is packed for a mailbox on this thread brings with it.
+    static ATTACHED: Cell<Option<Box<dyn Any>>> = const { Cell::new(None) };
+}
+
+/// Puts a run into a mailbox by `send`, which takes the first message. Gives the run back when there is no room for it, or
+/// when its first record cannot be read: then each record is to be delivered by itself.
+pub(super) fn put<M, E>(
+    run: Run,
+    pid: RegionPid,
+    codec: Codec<M>,
+    room: &RunRoom,
+    send: impl FnOnce(M) -> Result<(), E>,
+) -> Result<(), Run>
+where
+    M: actix::Message + 'static,
+{
+    let count = run.count;
+    let Ok((first, body, at)) = RecordHeader::decode_first(&run.records) else {
+        return Err(run);
+    };
+    if !room.take(count, run.node.inner().mailbox_capacity) {
+        return Err(run);
+    }
+    let Ok(message) = (codec.decode)(body) else {
+        room.give_back(count);
+        return Err(run);
+    };
+    ATTACHED.set(Some(Box::new(RunOf { run, pid, codec, first, at, left: count })));
+    let sent = send(message);
+    let attached = ATTACHED.take();
+    if sent.is_ok() {
+        return Ok(());
+    }
+    room.give_back(count);
+    match attached.map(|attached| attached.downcast::<RunOf<M>>()) {
+        Some(Ok(run)) => Err(run.run),
+        // It was packed although it was refused: gone with its envelope.
+        _ => Ok(()),
+    }
+}
+
+/// The envelope of a message that begins a run; gives other messages back.
+pub(crate) fn pack<A, M>(message: M) -> Result<Envelope<A>, M>
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+{
+    let Some(attached) = ATTACHED.take() else {
+        return Err(message);
+    };
+    match attached.downcast::<RunOf<M>>() {
+        Ok(run) => Ok(Envelope::with_proxy(Box::new(RunEnvelope { begun: Some((message, run)) }))),
+        Err(other) => {
+            ATTACHED.set(Some(other));
+            Err(message)
+        }
+    }
+}
+
+struct RunEnvelope<M: actix::Message> {
+    begun: Option<(M, Box<RunOf<M>>)>,
+}
+
+impl<A, M> EnvelopeProxy<A> for RunEnvelope<M>
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+{
+    fn handle(&mut self, actor: &mut A, ctx: &mut Context<A>) {
+        let Some((message, mut run)) = self.begun.take() else {
+            return;
+        };
+        ctx.run_room().give_back(1);
+        run.left -= 1;
+        let first = run.first;
+        run.handle(actor, ctx, &first, message);
+        if run.left > 0 {
+            ctx.begin_run(run);
+        }
+    }
+}
+
+/// A run that its actor has begun to handle.
+pub(crate) trait Running<A: Actor> {
+    /// Handles messages until `budget` is used up, something else has to be done first, or none is left: true then.
+    fn go_on(&mut self, actor: &mut A, ctx: &mut A::Context, budget: &mut u32) -> bool;
+}
+
+impl<A, M> Running<A> for RunOf<M>
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+{
+    fn go_on(&mut self, actor: &mut A, ctx: &mut Context<A>, budget: &mut u32) -> bool {
+        let decoder = Decoder::new(&self.run.node, self.run.src);
+        let records = self.run.records.clone();
+        let mut handled = 0;
+        while self.left > 0 && *budget > 0 && !ctx.is_held_up() {
+            let rest = records.get(self.at..).unwrap_or_default();
+            // The session has checked the whole frame.
+            let Ok((header, body, len)) = RecordHeader::decode_first(rest) else {
+                handled += std::mem::take(&mut self.left);
+                break;
+            };
+            self.at += len;
+            self.left -= 1;
+            *budget -= 1;
+            handled += 1;
+            match decoder.decode(|| (self.codec.decode)(body)) {
+                Ok(message) => self.handle(actor, ctx, &header, message),
+                Err(detail) => self.undecodable(&header, detail),
+            }
+        }
+        ctx.run_room().give_back(handled);
+        self.left == 0
+    }
+}
+
+impl<M> RunOf<M>
+where
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+{
+    fn handle<A>(&self, actor: &mut A, ctx: &mut Context<A>, header: &RecordHeader, message: M)
+    where
+        A: Actor<Context = Context<A>> + Handler<M>,
+    {
+        let response = <A as Handler<M>>::handle(actor, message, ctx);
+        if header.kind != RecordKind::Ask {
+            response.handle(ctx, None);
+            return;
+        }
+        let (sender, mut answer) = oneshot::channel();
+        response.handle(ctx, Some(sender));
+        let (node, src, header) = (&self.run.node, self.run.src, *header);
+        match answer.try_recv() {
+            Ok(answer) => reply(node, src, &header, (self.codec.encode)(self.pid, Ok(answer))),
+            Err(oneshot::error::TryRecvError::Closed) => {
+                reply(node, src, &header, Err(AskError::NoReply(self.pid)));
+            }
+            Err(oneshot::error::TryRecvError::Empty) => {
+                let (node, pid, encode) = (node.clone(), self.pid, self.codec.encode);
+                actix_rt::spawn(async move {
+                    let answer = answer.await.map_err(drop);
+                    reply(&node, src, &header, encode(pid, answer));
+                });
+            }
+        }
+    }
+
+    fn undecodable(&self, header: &RecordHeader, detail: String) {
+        let (node, src) = (&self.run.node, self.run.src);
+        let message = node.type_name(header.type_hash);
+        tracing::warn!(%src, %message, detail, "undecodable message");
+        if header.kind == RecordKind::Ask {
+            let error = AskError::Undecodable { pid: self.pid, detail };
+            node.note_dead_record(src, header, drop_reason(&error));
+            reply(node, src, header, Err(error));
+        } else {
+            node.bounce_tell(src, header, DropReason::Undecodable);
+        }
+    }
+}
