@@ -8,6 +8,7 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Handler, MessageResult, ResponseActFuture, WrapFuture,
 };
 use anyhow::Result;
+use bytes::Bytes;
 use fedist::prelude::{Context, Message, Node};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -30,7 +31,21 @@ pub(crate) struct Echo {
     pub(crate) body: Body,
 }
 
-/// How many ticks have been handled?
+/// Wants no answer, and is longer than a tick.
+#[derive(Clone, Message, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[wire(name = "bench.load", version = 1)]
+pub(crate) struct Load {
+    pub(crate) body: Bytes,
+}
+
+/// How many bytes have been in the loads?
+#[derive(Message, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+#[wire(name = "bench.volume", version = 1)]
+pub(crate) struct Volume;
+
+/// How many ticks and loads have been handled?
 #[derive(Message, Serialize, Deserialize)]
 #[rtype(result = "u64")]
 #[wire(name = "bench.total", version = 1)]
@@ -50,15 +65,16 @@ pub(crate) enum Plain {}
 /// An actor of a node.
 pub(crate) enum Ours {}
 
-/// Counts ticks and echoes.
+/// Counts ticks and loads, and echoes.
 pub(crate) struct Counter<K> {
     ticks: u64,
+    volume: u64,
     kind: PhantomData<fn(K)>,
 }
 
 impl<K> Default for Counter<K> {
     fn default() -> Self {
-        Self { ticks: 0, kind: PhantomData }
+        Self { ticks: 0, volume: 0, kind: PhantomData }
     }
 }
 
@@ -84,6 +100,29 @@ where
     fn handle(&mut self, tick: Tick, _: &mut Self::Context) {
         std::hint::black_box(&tick.body);
         self.ticks += 1;
+    }
+}
+
+impl<K: 'static> Handler<Load> for Counter<K>
+where
+    Self: Actor,
+{
+    type Result = ();
+
+    fn handle(&mut self, load: Load, _: &mut Self::Context) {
+        self.ticks += 1;
+        self.volume += std::hint::black_box(&load.body).len() as u64;
+    }
+}
+
+impl<K: 'static> Handler<Volume> for Counter<K>
+where
+    Self: Actor,
+{
+    type Result = MessageResult<Volume>;
+
+    fn handle(&mut self, _: Volume, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.volume)
     }
 }
 
@@ -171,8 +210,8 @@ impl Serialize for Body {
 
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
+        struct Exactly;
+        impl Visitor<'_> for Exactly {
             type Value = Body;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,6 +223,6 @@ impl<'de> Deserialize<'de> for Body {
                 Ok(Body(bytes))
             }
         }
-        deserializer.deserialize_bytes(Bytes)
+        deserializer.deserialize_bytes(Exactly)
     }
 }

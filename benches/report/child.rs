@@ -8,16 +8,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::options::CHILD;
-use crate::run::{Outcome, Role, Run, Said, ServerAt, Side};
-use crate::{federation, local, raw_quinn};
+use crate::run::{Role, Run, Said};
+use crate::works;
 
 /// Does what the driver asks of this process.
 pub(crate) fn perform(run: &Run) -> Result<()> {
+    let work = works::all().find(|work| work.name == run.work).context("no such work")?;
+    let cast = work.cast(run.side).context("a work without a floor")?;
     if let Some(cores) = &run.cores {
-        // Threads inherit it. A local run has its receiver in this process, too.
-        match &run.role {
-            Role::Client { server: Some(_) } => cores.take_senders()?,
-            Role::Server | Role::Client { server: None } => cores.take_receivers()?,
+        // Threads inherit it.
+        match run.role {
+            // The receiver of a work without servers is in this process, too.
+            Role::Client if cast.servers.is_empty() => cores.take_receivers()?,
+            Role::Client => cores.take(0)?,
+            Role::Server(index) => cores.take(cast.servers.len() - index)?,
         }
     }
     // The driver holds the other end; when it is gone, for whatever reason, so is this process.
@@ -25,32 +29,15 @@ pub(crate) fn perform(run: &Run) -> Result<()> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-    match &run.role {
-        Role::Server => {
-            let _node = match run.side {
-                Side::Floor => {
-                    raw_quinn::serve(run)?;
-                    None
-                }
-                Side::Fedist => Some(federation::serve(run)?),
-            };
+    match run.role {
+        Role::Server(index) => {
+            let serve = cast.servers.get(index).context("no such server")?;
+            let _kept = serve(run)?;
             loop {
                 std::thread::park();
             }
         }
-        Role::Client { server } => {
-            let outcome = measure(run, server.as_ref())?;
-            say(&Said::Measured(outcome))
-        }
-    }
-}
-
-fn measure(run: &Run, server: Option<&ServerAt>) -> Result<Outcome> {
-    match (run.side, server) {
-        (Side::Floor, None) => local::floor(run),
-        (Side::Fedist, None) => local::fedist(run),
-        (Side::Floor, Some(server)) => raw_quinn::measure(run, server),
-        (Side::Fedist, Some(server)) => federation::measure(run, server),
+        Role::Client => say(&Said::Measured((cast.client)(run)?)),
     }
 }
 

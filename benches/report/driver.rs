@@ -1,99 +1,155 @@
-//! Starts the processes, alternates the sides, prints.
+//! Starts the processes, alternates the sides, reports.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::child::Process;
-use crate::cores::Cores;
-use crate::figure::{Measured, table};
+use crate::cores::{Cores, Places};
+use crate::figure::{Measured, Round};
 use crate::options::Options;
+use crate::report::Report;
 use crate::run::{Outcome, Role, Run, Said, ServerAt, Side};
-use crate::work::{self, Work};
+use crate::work::Work;
+use crate::works;
 
-/// Measures, prints the table, and with `--json` the same as JSON.
+/// Measures, prints the tables, writes the files.
+///
+/// # Errors
+///
+/// Runs have broken off; the report of the others is written all the same.
 pub(crate) fn report(options: &Options) -> Result<()> {
-    if Cores::choose(2).is_none() {
+    if Cores::choose(Places::TwoCores).is_none() {
         eprintln!(
             "threads cannot be tied to two processors here; the figures depend on where they run"
         );
     }
-    let mut figures = Vec::new();
-    for work in &options.works {
-        figures.extend(alternate(work, options)?);
-    }
-    println!("{}", table(&figures));
-    if options.json {
-        println!("{}", serde_json::to_string(&figures)?);
-    }
-    Ok(())
-}
-
-/// Runs everything once and so briefly that the figures mean nothing.
-pub(crate) fn smoke() -> Result<()> {
-    let options = Options {
-        works: work::ALL.iter().collect(),
-        rounds: 1,
-        span: Duration::from_millis(20),
-        mtu: 1452,
-        json: false,
-    };
-    for work in &options.works {
-        for figure in alternate(work, &options)? {
-            if !figure.is_complete() {
-                bail!("{}: a figure is missing", work.name);
+    let mut report = Report::new(options);
+    for group in works::GROUPS {
+        for work in group.works.iter().filter(|work| options.wants(work)) {
+            let (rounds, failures) = alternate(work, options);
+            for failure in failures {
+                eprintln!("broke off: {failure}");
+                report.failures.push(failure);
             }
+            let figures = work.figures.iter();
+            let figures = figures.map(|figure| Measured::new(work, figure, &rounds));
+            report.add(group, figures.collect());
         }
     }
-    println!("{} works run", options.works.len());
+    println!("{}", report.markdown(None));
+    report.write(options.keep.as_deref())?;
+    if options.json {
+        println!("{}", report.json()?);
+    }
+    if !report.failures.is_empty() {
+        bail!("{} runs broke off", report.failures.len());
+    }
     Ok(())
 }
 
-fn alternate(work: &Work, options: &Options) -> Result<Vec<Measured>> {
-    let mut rounds = Vec::new();
+/// Runs everything once and so briefly that the figures mean nothing, several works at a time.
+///
+/// # Errors
+///
+/// A run has broken off, or has not given all its figures.
+pub(crate) fn smoke() -> Result<()> {
+    let works: Mutex<Vec<&Work>> = Mutex::new(works::all().collect());
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..SMOKE_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(work) = { works.lock().ok().and_then(|mut works| works.pop()) } {
+                    if let Err(error) = try_out(work)
+                        && let Ok(mut failures) = failures.lock()
+                    {
+                        failures.push(format!("{}, {error:#}", work.name));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_default();
+    if !failures.is_empty() {
+        bail!(failures.join("; "));
+    }
+    println!("{} works run", works::all().count());
+    Ok(())
+}
+
+fn try_out(work: &Work) -> Result<()> {
+    let rounds = [round(work, &Options::smoke())?];
+    for figure in work.figures {
+        if !Measured::new(work, figure, &rounds).is_complete(work, figure) {
+            bail!("a figure is missing: {}", figure.key);
+        }
+    }
+    Ok(())
+}
+
+/// The rounds in which both sides came to an end, and what became of the others.
+fn alternate(work: &Work, options: &Options) -> (Vec<Round>, Vec<String>) {
+    let (mut rounds, mut failures) = (Vec::new(), Vec::new());
     eprintln!("{}: {} rounds", work.name, options.rounds);
     for _ in 0..options.rounds {
-        let floor =
-            run(work, Side::Floor, options).with_context(|| format!("{}, floor", work.name))?;
-        let fedist =
-            run(work, Side::Fedist, options).with_context(|| format!("{}, FeDist", work.name))?;
-        rounds.push((floor, fedist));
+        match round(work, options) {
+            Ok(round) => rounds.push(round),
+            Err(error) => failures.push(format!("{}, {error:#}", work.name)),
+        }
     }
-    let figures = work.figures.iter();
-    Ok(figures.map(|figure| Measured::new(work, figure, &rounds)).collect())
+    (rounds, failures)
+}
+
+fn round(work: &Work, options: &Options) -> Result<Round> {
+    let floor = work.floor.as_ref().map(|_| run(work, Side::Floor, options).context("floor"));
+    let floor = floor.transpose()?;
+    let fedist = run(work, Side::Fedist, options).context("FeDist")?;
+    Ok(Round { floor, fedist })
 }
 
 fn run(work: &Work, side: Side, options: &Options) -> Result<Outcome> {
+    let cast = work.cast(side).context("nothing to run")?;
     let directory = tempfile::tempdir().context("temporary directory")?;
+    let span = options.span(work);
     let mut run = Run {
+        work: work.name.to_owned(),
         side,
-        task: work.task,
-        apart: work.apart,
-        warm_up: options.span / 3,
-        span: options.span,
+        role: Role::Client,
+        links: cast.servers.len(),
+        servers: Vec::new(),
+        warm_up: span / 3,
+        span,
         mtu: options.mtu,
-        cores: Cores::choose(work.cores),
+        cores: Cores::choose(work.places),
         directory: directory.path().to_owned(),
-        role: Role::Server,
     };
-    let mut server = None;
-    let mut server_at = None;
-    if work.task.needs_a_server() {
-        let process = server.insert(Process::start(&run)?);
-        server_at = match process.listen(PATIENCE).context("server")? {
-            Said::Ready { address, actor } => {
-                Some(ServerAt { address, actor, process: process.id() })
+    // Those that were started last are ended first: a relay before what it relays to.
+    let mut processes = Vec::new();
+    for index in 0..cast.servers.len() {
+        run.role = Role::Server(index);
+        let mut process = Process::start(&run)?;
+        match process.listen(PATIENCE).with_context(|| format!("server {index}"))? {
+            Said::Ready { address, actors } => {
+                run.servers.push(ServerAt { address, actors, process: process.id() });
             }
-            other => bail!("the server said {other:?}"),
-        };
+            other => bail!("server {index} said {other:?}"),
+        }
+        processes.push(process);
     }
-    run.role = Role::Client { server: server_at };
+    run.role = Role::Client;
     let mut client = Process::start(&run)?;
-    match client.listen(PATIENCE + 2 * options.span).context("client")? {
+    let outcome = client.listen(PATIENCE + 2 * span).context("client")?;
+    drop(client);
+    while processes.pop().is_some() {}
+    match outcome {
         Said::Measured(outcome) => Ok(outcome),
         other => bail!("the client said {other:?}"),
     }
 }
+
+/// They mostly wait for each other.
+const SMOKE_AT_ONCE: usize = 6;
 
 /// Joining, warming up and draining take far less.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,85 +1,91 @@
 //! From the outcomes of the rounds to a line of the table.
 
-use std::fmt::Write;
-
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::run::Outcome;
-use crate::work::{Figure, Work};
+use crate::work::{Figure, Goal, Work};
+
+/// What both sides of a work gave in one round; no floor for a work that has none.
+pub(crate) struct Round {
+    pub(crate) floor: Option<Outcome>,
+    pub(crate) fedist: Outcome,
+}
 
 /// One figure of FeDist and of its floor, medians over the rounds.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Measured {
     /// `work/key`.
-    name: String,
-    label: &'static str,
-    unit: &'static str,
-    fedist: Option<f64>,
-    floor: Option<f64>,
+    pub(crate) name: String,
+    pub(crate) label: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) fedist: Option<f64>,
+    pub(crate) floor: Option<f64>,
     /// FeDist by floor: the median of the rounds' own ratios.
-    ratio: Option<f64>,
-    /// Lowest and highest ratio of a round.
-    spread: Option<(f64, f64)>,
-    rounds: usize,
+    pub(crate) ratio: Option<f64>,
+    /// Lowest and highest of what the goal is about: the rounds' ratios, or their values where there
+    /// is no floor.
+    pub(crate) spread: Option<(f64, f64)>,
+    pub(crate) goal: Option<Goal>,
 }
 
 impl Measured {
-    pub(crate) fn new(work: &Work, figure: &Figure, rounds: &[(Outcome, Outcome)]) -> Self {
-        let pairs: Vec<(f64, f64)> = rounds
-            .iter()
-            .filter_map(|(floor, fedist)| Some((*floor.get(figure.key)?, *fedist.get(figure.key)?)))
-            .collect();
-        let ratios = sorted(pairs.iter().map(|(floor, fedist)| fedist / floor));
+    pub(crate) fn new(work: &Work, figure: &Figure, rounds: &[Round]) -> Self {
+        let own = |key| rounds.iter().map(move |round: &Round| round.fedist.get(key).copied());
+        let fedist: Vec<Option<f64>> = own(figure.key).collect();
+        let floor: Vec<Option<f64>> = match figure.beside {
+            Some(key) => own(key).collect(),
+            None => rounds.iter().map(|round| of_floor(round, figure.key)).collect(),
+        };
+        let pairs = fedist.iter().zip(&floor);
+        let ratios = sorted(pairs.filter_map(|(fedist, floor)| Some((*fedist)? / (*floor)?)));
+        let values = sorted(fedist.into_iter().flatten());
+        let judged = if ratios.is_empty() { &values } else { &ratios };
         Self {
             name: format!("{}/{}", work.name, figure.key),
             label: figure.label,
             unit: figure.unit,
-            fedist: median(&sorted(pairs.iter().map(|pair| pair.1))),
-            floor: median(&sorted(pairs.iter().map(|pair| pair.0))),
+            fedist: median(&values),
+            floor: median(&sorted(floor.into_iter().flatten())),
             ratio: median(&ratios),
-            spread: ratios.first().copied().zip(ratios.last().copied()),
-            rounds: pairs.len(),
+            spread: judged.first().copied().zip(judged.last().copied()),
+            goal: figure.goal,
         }
     }
 
-    /// Whether both sides gave this figure; processor time is to be had on Linux only.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.ratio.is_some_and(f64::is_finite) || self.name.contains("/cpu")
+    /// Whether the goal is met; `None` without a goal, or without the numbers to tell.
+    pub(crate) fn is_met(&self) -> Option<bool> {
+        Some(match self.goal? {
+            Goal::RatioAtLeast(least) => self.ratio? >= least,
+            Goal::RatioAtMost(most) => self.ratio? <= most,
+            Goal::ValueAtMost(most) => self.fedist? <= most,
+        })
+    }
+
+    /// Whether all sides gave this figure; processor time is to be had on Linux only.
+    pub(crate) fn is_complete(&self, work: &Work, figure: &Figure) -> bool {
+        let beside = work.floor.is_some() || figure.beside.is_some();
+        let judged = if beside { self.ratio } else { self.fedist };
+        judged.is_some_and(f64::is_finite) || self.name.contains("/cpu")
     }
 }
 
-/// The figures as a Markdown table.
-pub(crate) fn table(figures: &[Measured]) -> String {
-    let mut text = format!(
-        "| {:<40} | unit | {:>8} | {:>8} | {:>5} | {:>13} |\n|{:-<42}|------|{:->9}:|{:->9}:|{:->6}:|{:->14}:|",
-        "work", "floor", "FeDist", "ratio", "of the rounds", "", "", "", "", ""
-    );
-    for figure in figures {
-        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), readable);
-        let spread = figure
-            .spread
-            .map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"));
-        let ratio = figure.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-        let _ = write!(
-            text,
-            "\n| {:<40} | {:<4} | {:>8} | {:>8} | {ratio:>5} | {spread:>13} |",
-            figure.label,
-            figure.unit,
-            number(figure.floor),
-            number(figure.fedist),
-        );
+impl Serialize for Measured {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("Measured", 8)?;
+        line.serialize_field("name", &self.name)?;
+        line.serialize_field("fedist", &self.fedist)?;
+        line.serialize_field("floor", &self.floor)?;
+        line.serialize_field("unit", self.unit)?;
+        line.serialize_field("ratio", &self.ratio)?;
+        line.serialize_field("goal", &self.goal.map(|goal| goal.to_string()))?;
+        line.serialize_field("ok", &self.is_met())?;
+        line.serialize_field("spread", &self.spread)?;
+        line.end()
     }
-    text
 }
 
-/// Three digits that count.
-fn readable(value: f64) -> String {
-    match value {
-        100.0.. => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        1.0.. => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
+fn of_floor(round: &Round, key: &str) -> Option<f64> {
+    round.floor.as_ref()?.get(key).copied()
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {

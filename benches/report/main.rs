@@ -1,17 +1,21 @@
-//! The first figures of FeDist, each beside its floor: the same work with plain actix, or with
-//! nothing but quinn.
+//! The figures of FeDist, each beside its floor: the same work with plain actix, or with nothing
+//! but quinn.
 //!
 //! ```text
-//! cargo bench --bench report                      everything, 5 rounds
+//! cargo bench --bench report                      everything, 7 rounds
 //! cargo bench --bench report -- --quick           3 short rounds
 //! cargo bench --bench report -- --only remote     the works whose name contains "remote"
-//! cargo bench --bench report -- --json            the figures as JSON in the last line
+//! cargo bench --bench report -- --list            their names
+//! cargo bench --bench report -- --keep docs/benchmarks
+//! cargo bench --bench report -- --compare docs/benchmarks/report.json
 //! ```
 //!
-//! The driver ([`driver`]) starts a fresh process for every run and alternates floor and FeDist, so
-//! that a mood of the machine meets both, and ties its threads to processors ([`cores`]). What a run
-//! does is in [`local`], [`raw_quinn`] and [`federation`]; what comes of it, in [`figure`].
-//! `docs/performance.md` says how to read the table.
+//! The driver ([`driver`]) starts fresh processes for every run and alternates floor and FeDist, so
+//! that a mood of the machine meets both, and ties their threads to processors ([`cores`]). The works
+//! are declared in groups ([`works`]), with the goals of their figures; what their processes do is in
+//! [`local`], [`raw_quinn`] and [`federation`]. What comes of it is a line of the table ([`figure`]),
+//! and all lines are the report ([`report`]): tables, JSON and plots.
+//! `docs/performance.md` says how to read them.
 
 #![allow(
     clippy::print_stdout,
@@ -21,17 +25,27 @@
 
 mod actors;
 mod child;
+mod compare;
 mod cores;
 mod driver;
 mod federation;
 mod figure;
+mod held;
 mod local;
+mod many;
 mod options;
+mod plot;
 mod processor_time;
 mod raw_quinn;
+mod report;
+mod resident;
+mod routes;
 mod run;
+mod scale;
 mod stopwatch;
+mod table;
 mod work;
+mod works;
 
 use std::process::ExitCode;
 
@@ -41,6 +55,27 @@ fn main() -> ExitCode {
     let outcome = match options::parse(std::env::args().skip(1)) {
         Ok(Command::Report(options)) => driver::report(&options),
         Ok(Command::Smoke) => driver::smoke(),
+        Ok(Command::List) => {
+            for work in works::all() {
+                println!("{}", work.name);
+            }
+            Ok(())
+        }
+        Ok(Command::Compare { old, new }) => {
+            let new = new.unwrap_or_else(report::latest);
+            return match compare::read(&old)
+                .and_then(|old| compare::compare(&old, &compare::read(&new)?))
+            {
+                Ok(comparison) => {
+                    print!("{}", comparison.text());
+                    ExitCode::from(u8::from(comparison.is_worse()))
+                }
+                Err(error) => {
+                    eprintln!("report: {error:#}");
+                    ExitCode::from(2)
+                }
+            };
+        }
         Ok(Command::Help) => {
             println!("{}", options::HELP);
             Ok(())

@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::run::Run;
-use crate::work::{self, Work};
+use crate::work::Work;
+use crate::works;
 
 /// What this process is to do.
 pub(crate) enum Command {
@@ -13,6 +15,12 @@ pub(crate) enum Command {
     Report(Options),
     /// Under `cargo test`: see that every work still runs.
     Smoke,
+    List,
+    /// See what became worse between two reports; the later one is the last of this tree, if not named.
+    Compare {
+        old: PathBuf,
+        new: Option<PathBuf>,
+    },
     Help,
     /// One side of one run, started by the driver.
     Child(Box<Run>),
@@ -20,23 +28,55 @@ pub(crate) enum Command {
 
 /// How to measure.
 pub(crate) struct Options {
-    pub(crate) works: Vec<&'static Work>,
+    /// Parts of names; empty for all works.
+    only: Vec<String>,
     /// Rounds of floor and FeDist.
     pub(crate) rounds: usize,
-    /// How long a run measures, after a warm-up of a third of it.
-    pub(crate) span: Duration,
+    pub(crate) quick: bool,
+    /// What a work's span is divided by.
+    shorter: u32,
     /// Largest UDP payload that either side tries.
     pub(crate) mtu: u16,
     pub(crate) json: bool,
+    /// A directory for a second copy of the report.
+    pub(crate) keep: Option<PathBuf>,
+}
+
+impl Options {
+    /// One round, as short as can be.
+    pub(crate) fn smoke() -> Self {
+        Self { rounds: 1, shorter: 30, ..Self::default() }
+    }
+
+    pub(crate) fn wants(&self, work: &Work) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| work.name.contains(name))
+    }
+
+    /// How long a run of this work measures.
+    pub(crate) fn span(&self, work: &Work) -> Duration {
+        work.span / self.shorter
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let only = Vec::new();
+        Self { only, rounds: 7, quick: false, shorter: 1, mtu: 1452, json: false, keep: None }
+    }
 }
 
 pub(crate) const HELP: &str = "\
-cargo bench --bench report -- [--quick] [--only NAME] [--rounds N] [--mtu BYTES] [--json]
-  --quick       3 rounds of 0.4 s instead of 5 of 1.5 s
+cargo bench --bench report -- [--quick] [--only NAME] [--rounds N] [--mtu BYTES] [--keep DIR] [--json] | --list | --compare OLD.json [NEW.json]
+  --quick       3 rounds instead of 7, each of half the span
   --only NAME   works whose name contains NAME; may be repeated
   --rounds N    rounds of floor and FeDist, alternating
   --mtu BYTES   largest UDP payload that both sides try; default 1452
-  --json        one JSON array with all figures as the last line";
+  --keep DIR    the report, into this directory, too: report.md, report.json and the plots
+  --json        the array of target/bench-report.json as the last line, too
+  --list        the names of all works
+  --compare OLD.json [NEW.json]
+                what is worse in NEW, or else in target/bench-report.json, than in OLD; exit code 1 if
+                anything is, 2 if that cannot be told";
 
 /// The first argument of a process that the driver starts.
 pub(crate) const CHILD: &str = "--child-of-the-report";
@@ -53,19 +93,21 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
     if has("--help") || has("-h") {
         return Ok(Command::Help);
     }
+    if let Some(place) = args.iter().position(|arg| arg == "--compare") {
+        let mut files =
+            args.iter().skip(place + 1).filter(|arg| *arg != "--bench").map(PathBuf::from);
+        let old = files.next().with_context(|| format!("--compare needs a file\n{HELP}"))?;
+        return Ok(Command::Compare { old, new: files.next() });
+    }
+    if has("--list") {
+        return Ok(Command::List);
+    }
     if has("--test") || !has("--bench") {
         return Ok(Command::Smoke);
     }
-    let mut options = Options {
-        works: Vec::new(),
-        rounds: 5,
-        span: Duration::from_millis(1500),
-        mtu: 1452,
-        json: false,
-    };
+    let mut options = Options::default();
     if has("--quick") {
-        options.rounds = 3;
-        options.span = Duration::from_millis(400);
+        (options.quick, options.rounds, options.shorter) = (true, 3, 2);
     }
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
@@ -75,21 +117,16 @@ pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Command> {
             "--json" => options.json = true,
             "--only" => {
                 let name = value()?;
-                let found: Vec<_> =
-                    work::ALL.iter().filter(|work| work.name.contains(&name)).collect();
-                if found.is_empty() {
-                    let names: Vec<_> = work::ALL.iter().map(|work| work.name).collect();
-                    bail!("no work is called {name:?}; there are {}", names.join(", "));
+                if !works::all().any(|work| work.name.contains(&name)) {
+                    bail!("no work is called {name:?}; --list names them");
                 }
-                options.works.extend(found);
+                options.only.push(name);
             }
             "--rounds" => options.rounds = value()?.parse::<usize>().context("--rounds")?.max(1),
             "--mtu" => options.mtu = value()?.parse().context("--mtu")?,
+            "--keep" => options.keep = Some(value()?.into()),
             other => bail!("unknown argument {other:?}\n{HELP}"),
         }
-    }
-    if options.works.is_empty() {
-        options.works.extend(work::ALL);
     }
     Ok(Command::Report(options))
 }

@@ -1,131 +1,108 @@
-//! The floor of a link: nothing but quinn, set up as FeDist sets it up, one thread a side.
+//! The floor of links: nothing but quinn, set up as FeDist sets it up, one thread a process.
 //!
-//! Each end opens one stream. The client's first byte says which work it brings:
+//! Each work has a stream in either direction. The client's begins with an [`Opening`]:
 //!
 //! ```text
-//! echo   the client sends a frame, u32 length and 64 bytes; the server sends it back
-//! tell   the client sends records, a header as long as FeDist's and 64 bytes, packed into batches
-//!        of 16 KiB; the server reads each header and counts. A record of kind TOTAL is answered
-//!        by the count, u64
+//! echo     the client sends a frame, u32 length and 64 bytes; the server sends it back
+//! mirror   the client sends records; the server reads each header and sends them back
+//! count    the client sends records; the server reads each header and counts. A record of kind
+//!          TOTAL is answered by the count, u64
 //! ```
+//!
+//! A record is a header as long as FeDist's and a body. A server that is not meant passes all bytes
+//! on, in both directions, as they come, and looks at none of them.
 
+mod client;
 mod endpoint;
 mod records;
 
-use std::time::{Duration, Instant};
+use std::any::Any;
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
-use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use bytes::Bytes;
+use futures_util::future::try_join;
+use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream, VarInt};
 
 use crate::actors::BODY_LEN;
 use crate::child::say;
-use crate::processor_time::ProcessorTime;
-use crate::run::{Outcome, Run, Said, ServerAt};
-use crate::stopwatch::{ask_in_turn, rate};
-use crate::work::Task;
-use records::{Counting, RECORD_LEN, TICK, TOTAL, put_record};
+use crate::run::{Run, Said, ServerAt};
+use records::Counting;
 
-/// Serves one client for ever.
-pub(crate) fn serve(run: &Run) -> Result<()> {
+pub(crate) use client::{ask, ask_at_once, ask_near_and_far, tell, tell_from_many};
+
+/// Serves one client until it closes. One that is not the first is linked with the one before it.
+pub(crate) fn serve(run: &Run) -> Result<Box<dyn Any>> {
     runtime()?.block_on(async {
-        let endpoint = endpoint::server(run)?;
-        say(&Said::Ready { address: endpoint.local_addr()?.to_string(), actor: None })?;
-        let connection = endpoint.accept().await.context("closed")?.await?;
-        let (mut tx, mut rx, work) = streams(&connection, SERVER).await?;
-        let outcome = match work {
-            ECHO => echo(&mut tx, &mut rx).await,
-            TELL => count(&mut tx, &mut rx).await,
-            other => bail!("unknown work {other}"),
+        let endpoint = endpoint::open(run)?;
+        let next = match run.servers.last() {
+            None => None,
+            Some(server) => Some(connect(&endpoint, server).await?),
         };
-        match connection.close_reason() {
-            Some(ConnectionError::ApplicationClosed(_)) => Ok(()),
-            _ => outcome,
-        }
-    })
-}
-
-/// Measures against a server in another process.
-pub(crate) fn measure(run: &Run, server: &ServerAt) -> Result<Outcome> {
-    runtime()?.block_on(async {
-        let endpoint = endpoint::client(run)?;
-        let address = server.address.parse()?;
-        let connection = endpoint.connect(address, endpoint::SERVER_NAME)?.await?;
-        let work = if run.task == Task::RemoteTell { TELL } else { ECHO };
-        let (tx, rx, _) = streams(&connection, work).await?;
-        let mut link = Link { tx, rx };
-        let mut outcome = Outcome::new();
-        for span in [run.warm_up, run.span] {
-            let time = ProcessorTime::start(server.process);
-            let (count, mut measured) = match run.task {
-                Task::RemoteTell => link.tell(span).await?,
-                _ => link.ask(span).await?,
-            };
-            time.stop(count, &mut measured);
-            outcome = measured;
-        }
-        connection.close(VarInt::from_u32(0), b"done");
-        endpoint.wait_idle().await;
-        Ok(outcome)
-    })
-}
-
-struct Link {
-    tx: SendStream,
-    rx: RecvStream,
-}
-
-impl Link {
-    async fn ask(&mut self, span: Duration) -> Result<(u64, Outcome)> {
-        let mut frame = [0x5a; FRAME_LEN];
-        frame[..LENGTH_LEN].copy_from_slice(&(BODY_LEN as u32).to_be_bytes());
-        ask_in_turn(span, 1, async || {
-            let mut answer = [0; FRAME_LEN];
-            self.tx.write_all(&frame).await?;
-            self.rx.read_exact(&mut answer).await?;
-            ensure!(answer == frame, "the answer differs");
-            Ok(())
-        })
-        .await
-    }
-
-    async fn tell(&mut self, span: Duration) -> Result<(u64, Outcome)> {
-        let before = self.total().await?;
-        let start = Instant::now();
-        let mut sent = 0;
-        let mut buffer = BytesMut::new();
-        while start.elapsed() < span {
-            for _ in 0..BATCHES {
-                buffer.reserve(BATCH_LEN);
-                for _ in 0..BATCH_LEN / RECORD_LEN {
-                    put_record(&mut buffer, TICK);
-                    sent += 1;
+        let address = endpoint.local_addr()?.to_string();
+        say(&Said::Ready { address, actors: Vec::new() })?;
+        let connection = endpoint.accept().await.context("closed")?.await?;
+        loop {
+            let rx = match connection.accept_uni().await {
+                Err(ConnectionError::ApplicationClosed(_)) => {
+                    return Ok(Box::new(()) as Box<dyn Any>);
                 }
-                self.tx.write_chunk(buffer.split().freeze()).await?;
-            }
-            // quinn's own task shares this thread.
-            tokio::task::yield_now().await;
+                accepted => accepted?,
+            };
+            let (connection, next) = (connection.clone(), next.clone());
+            tokio::spawn(async move {
+                // Streams end with an error, too, when the client has closed.
+                if let Err(error) = serve_stream(&connection, rx, next).await
+                    && connection.close_reason().is_none()
+                {
+                    connection.close(VarInt::from_u32(1), error.to_string().as_bytes());
+                }
+            });
         }
-        let handled = self.total().await? - before;
-        let elapsed = start.elapsed();
-        ensure!(handled == sent, "{handled} of {sent} messages were handled");
-        Ok((sent, rate(sent, elapsed)))
-    }
+    })
+}
 
-    async fn total(&mut self) -> Result<u64> {
-        let mut record = BytesMut::new();
-        put_record(&mut record, TOTAL);
-        self.tx.write_chunk(record.freeze()).await?;
-        let mut answer = [0; 8];
-        self.rx.read_exact(&mut answer).await?;
-        Ok(u64::from_be_bytes(answer))
+async fn serve_stream(
+    connection: &Connection,
+    mut rx: RecvStream,
+    next: Option<Connection>,
+) -> Result<()> {
+    let mut opening = [0; Opening::LEN];
+    rx.read_exact(&mut opening).await?;
+    let opening = Opening::from_bytes(opening);
+    let mut tx = connection.open_uni().await?;
+    if opening.relays > 0 {
+        let next = next.context("no link to pass it on")?;
+        let (mut next_tx, mut next_rx) =
+            streams(&next, Opening { relays: opening.relays - 1, ..opening }).await?;
+        // A stream shows at the other end only with its first byte.
+        tx.write_all(&[ACCEPTED]).await?;
+        let passed = try_join(pass_on(&mut rx, &mut next_tx), pass_on(&mut next_rx, &mut tx));
+        return passed.await.map(|_| ());
     }
+    tx.write_all(&[ACCEPTED]).await?;
+    match opening.work {
+        ECHO => echo(&mut tx, &mut rx).await,
+        MIRROR => mirror(&mut tx, &mut rx).await,
+        COUNT => count(&mut tx, &mut rx).await,
+        other => bail!("unknown work {other}"),
+    }
+}
+
+async fn pass_on(rx: &mut RecvStream, tx: &mut SendStream) -> Result<()> {
+    let mut chunks = [const { Bytes::new() }; CHUNKS];
+    while let Some(count) = rx.read_chunks(&mut chunks).await? {
+        tx.write_all_chunks(&mut chunks[..count]).await?;
+    }
+    Ok(())
 }
 
 async fn echo(tx: &mut SendStream, rx: &mut RecvStream) -> Result<()> {
     loop {
         let mut length = [0; LENGTH_LEN];
-        rx.read_exact(&mut length).await?;
+        match rx.read_exact(&mut length).await {
+            Err(ReadExactError::FinishedEarly(0)) => return Ok(()),
+            read => read?,
+        }
         let mut frame = [0; FRAME_LEN];
         ensure!(u32::from_be_bytes(length) as usize == BODY_LEN, "another length");
         frame[..LENGTH_LEN].copy_from_slice(&length);
@@ -134,25 +111,58 @@ async fn echo(tx: &mut SendStream, rx: &mut RecvStream) -> Result<()> {
     }
 }
 
+async fn mirror(tx: &mut SendStream, rx: &mut RecvStream) -> Result<()> {
+    let mut counting = Counting::default();
+    let mut chunks = [const { Bytes::new() }; CHUNKS];
+    while let Some(count) = rx.read_chunks(&mut chunks).await? {
+        for chunk in &chunks[..count] {
+            counting.push(chunk)?;
+        }
+        tx.write_all_chunks(&mut chunks[..count]).await?;
+    }
+    Ok(())
+}
+
 async fn count(tx: &mut SendStream, rx: &mut RecvStream) -> Result<()> {
     let mut counting = Counting::default();
     while let Some(chunk) = rx.read_chunk(usize::MAX, true).await? {
         for _ in 0..counting.push(&chunk.bytes)? {
-            let total = Bytes::copy_from_slice(&counting.ticks.to_be_bytes());
+            let total = Bytes::copy_from_slice(&counting.ticks().to_be_bytes());
             tx.write_chunk(total).await?;
         }
     }
     Ok(())
 }
 
-/// Our stream and the peer's. A stream shows at the other end only with its first byte.
-async fn streams(connection: &Connection, first: u8) -> Result<(SendStream, RecvStream, u8)> {
+/// The first bytes of a client's stream.
+#[derive(Copy, Clone)]
+struct Opening {
+    work: u8,
+    /// Servers that are to pass it on.
+    relays: u8,
+}
+
+impl Opening {
+    const LEN: usize = 2;
+
+    fn from_bytes([work, relays]: [u8; Self::LEN]) -> Self {
+        Self { work, relays }
+    }
+}
+
+/// Begins a work; gives its streams when the server, or the first relay, has accepted.
+async fn streams(connection: &Connection, opening: Opening) -> Result<(SendStream, RecvStream)> {
     let mut tx = connection.open_uni().await?;
-    tx.write_all(&[first]).await?;
+    tx.write_all(&[opening.work, opening.relays]).await?;
     let mut rx = connection.accept_uni().await?;
-    let mut theirs = [0];
-    rx.read_exact(&mut theirs).await?;
-    Ok((tx, rx, theirs[0]))
+    let mut accepted = [0];
+    rx.read_exact(&mut accepted).await?;
+    ensure!(accepted == [ACCEPTED], "not accepted");
+    Ok((tx, rx))
+}
+
+async fn connect(endpoint: &quinn::Endpoint, server: &ServerAt) -> Result<Connection> {
+    Ok(endpoint.connect(server.address.parse()?, endpoint::SERVER_NAME)?.await?)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -160,16 +170,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     builder.enable_all().build().context("runtime")
 }
 
-/// First bytes of a stream.
 const ECHO: u8 = 1;
-const TELL: u8 = 2;
-const SERVER: u8 = 3;
+const MIRROR: u8 = 2;
+const COUNT: u8 = 3;
+const ACCEPTED: u8 = 4;
 
 const LENGTH_LEN: usize = 4;
 const FRAME_LEN: usize = LENGTH_LEN + BODY_LEN;
 
-/// Bytes of a batch of records, as FeDist's sessions fill them.
-const BATCH_LEN: usize = 16 * 1024;
-
-/// Batches between two moments at which others may run.
-const BATCHES: usize = 4;
+/// Chunks that are taken from a stream, or given to it, at once.
+const CHUNKS: usize = 32;

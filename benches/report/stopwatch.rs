@@ -1,12 +1,73 @@
 //! The loops that measure, the same for both sides.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 
-use crate::run::Outcome;
-use crate::work::{P50, P99, RATE};
+use crate::processor_time::ProcessorTime;
+use crate::run::{Outcome, Run};
+use crate::work::{ADDED, DIRECT, KILO_RATE, P50, P99, P999, RATE};
+
+/// Does `work` to warm up and again to measure it, and adds the processor time of each message.
+pub(crate) async fn warm_and_measure(
+    run: &Run,
+    mut work: impl AsyncFnMut(Duration) -> Result<(u64, Outcome)>,
+) -> Result<Outcome> {
+    work(run.warm_up).await?;
+    let time = ProcessorTime::start(&run.servers);
+    let (count, mut outcome) = work(run.span).await?;
+    time.stop(count, &mut outcome);
+    Ok(outcome)
+}
+
+/// Asks the neighbour for half of the time and the far end for the other half, so that what the
+/// links between them add is seen in one run.
+pub(crate) async fn ask_near_and_far(
+    run: &Run,
+    mut near: impl AsyncFnMut() -> Result<()>,
+    mut far: impl AsyncFnMut() -> Result<()>,
+) -> Result<Outcome> {
+    let mut outcome = Outcome::new();
+    for span in [run.warm_up / 2, run.span / 2] {
+        let (_, direct) = ask_in_turn(span, 1, &mut near).await?;
+        let time = ProcessorTime::start(&run.servers);
+        let (count, mut over_all) = ask_in_turn(span, 1, &mut far).await?;
+        time.stop(count, &mut over_all);
+        if let (Some(direct), Some(all)) = (direct.get(P50), over_all.get(P50).copied()) {
+            over_all.insert(DIRECT.to_owned(), *direct);
+            over_all.insert(ADDED.to_owned(), all - direct);
+        }
+        outcome = over_all;
+    }
+    Ok(outcome)
+}
+
+/// Keeps `at_once` questions open until `span` is over: each answer is followed by the next one.
+pub(crate) async fn ask_at_once(
+    span: Duration,
+    at_once: usize,
+    ask: impl AsyncFn() -> Result<()>,
+) -> Result<(u64, Outcome)> {
+    let over = Cell::new(false);
+    let start = Instant::now();
+    let askers = (0..at_once).map(async |asker| {
+        let mut count: u64 = 0;
+        while !over.get() {
+            ask().await?;
+            count += 1;
+            // One looks at the clock for all.
+            if asker == 0 && start.elapsed() >= span {
+                over.set(true);
+            }
+        }
+        anyhow::Ok(count)
+    });
+    let count = try_join_all(askers).await?.into_iter().sum();
+    Ok((count, rate(count, start.elapsed())))
+}
 
 /// Tells in bursts until `span` is over. `flush` asks for how many have been handled since ever, so
 /// it comes back when the last is.
@@ -52,14 +113,20 @@ pub(crate) async fn ask_in_turn(
         nanos.saturating_record(u64::try_from(each)?.max(1));
         last = now;
     }
-    let micros = |quantile: f64| nanos.value_at_quantile(quantile) as f64 / 1e3;
-    let outcome = Outcome::from([(P50.to_owned(), micros(0.5)), (P99.to_owned(), micros(0.99))]);
-    Ok((count, outcome))
+    Ok((count, percentiles(&nanos)))
+}
+
+fn percentiles(nanos: &Histogram<u64>) -> Outcome {
+    [(P50, 0.5), (P99, 0.99), (P999, 0.999)]
+        .map(|(key, share)| (key.to_owned(), nanos.value_at_quantile(share) as f64 / 1e3))
+        .into()
 }
 
 /// The outcome of `count` messages that took `elapsed` together.
 pub(crate) fn rate(count: u64, elapsed: Duration) -> Outcome {
-    Outcome::from([(RATE.to_owned(), count as f64 / elapsed.as_secs_f64() / 1e6)])
+    let millis = elapsed.as_secs_f64() * 1e3;
+    let rates = [(RATE, count as f64 / millis / 1e3), (KILO_RATE, count as f64 / millis)];
+    rates.map(|(key, rate)| (key.to_owned(), rate)).into()
 }
 
 /// Well below the bound of a mailbox, so that nothing is refused.

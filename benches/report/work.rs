@@ -1,29 +1,94 @@
-//! What is measured: the list of works, and the figures that each gives.
+//! What is measured: works in groups, the figures that each gives, and the goals of these.
 
-use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
 
-/// Something that FeDist and its floor both do.
+use anyhow::Result;
+
+use crate::cores::Places;
+use crate::run::{Outcome, Run, Side};
+
+/// Works that share a table and a plot.
+pub(crate) struct Group {
+    /// Names the plot's file.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) works: &'static [Work],
+}
+
+/// Something that FeDist does, and its floor, too, where it has one.
 pub(crate) struct Work {
     pub(crate) name: &'static str,
-    pub(crate) task: Task,
-    /// The sender runs on another thread than what it sends to, or than the node it sends by.
-    pub(crate) apart: bool,
-    /// Sender and receiver have a processor each, or share one.
-    pub(crate) cores: u8,
+    pub(crate) places: Places,
+    /// How long a run measures, after a warm-up of a third of it.
+    pub(crate) span: Duration,
+    pub(crate) floor: Option<Cast>,
+    pub(crate) fedist: Cast,
     pub(crate) figures: &'static [Figure],
 }
 
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Task {
-    LocalTell,
-    LocalAsk,
-    RemoteTell,
-    RemoteAsk,
+/// The processes of one side of a work.
+pub(crate) struct Cast {
+    /// Started in this order, each when those before it are ready; the first is what messages go
+    /// to, the others lie on the way there.
+    pub(crate) servers: &'static [Serve],
+    /// Measures.
+    pub(crate) client: Measure,
 }
 
-impl Task {
-    pub(crate) fn needs_a_server(self) -> bool {
-        matches!(self, Task::RemoteTell | Task::RemoteAsk)
+/// Says [`Ready`](crate::run::Said::Ready). What it gives is kept until the process ends.
+pub(crate) type Serve = fn(&Run) -> Result<Box<dyn Any>>;
+
+pub(crate) type Measure = fn(&Run) -> Result<Outcome>;
+
+impl Cast {
+    /// One process that needs no other.
+    pub(crate) const fn alone(client: Measure) -> Self {
+        Self { servers: &[], client }
+    }
+
+    /// A client and its server, which may be reached at the only element of [`Run::servers`].
+    pub(crate) const fn pair(server: &'static [Serve; 1], client: Measure) -> Self {
+        Self { servers: server, client }
+    }
+}
+
+impl Work {
+    /// A work of one process on one processor.
+    pub(crate) const fn alone(
+        name: &'static str,
+        floor: Option<Measure>,
+        fedist: Measure,
+        figures: &'static [Figure],
+    ) -> Self {
+        let floor = match floor {
+            Some(floor) => Some(Cast::alone(floor)),
+            None => None,
+        };
+        Self {
+            name,
+            places: Places::OneCore,
+            span: SPAN,
+            floor,
+            fedist: Cast::alone(fedist),
+            figures,
+        }
+    }
+
+    pub(crate) const fn places(self, places: Places) -> Self {
+        Self { places, ..self }
+    }
+
+    pub(crate) const fn span(self, span: Duration) -> Self {
+        Self { span, ..self }
+    }
+
+    pub(crate) fn cast(&self, side: Side) -> Option<&Cast> {
+        match side {
+            Side::Floor => self.floor.as_ref(),
+            Side::Fedist => Some(&self.fedist),
+        }
     }
 }
 
@@ -32,109 +97,63 @@ pub(crate) struct Figure {
     pub(crate) key: &'static str,
     pub(crate) label: &'static str,
     pub(crate) unit: &'static str,
+    /// The key in FeDist's own outcome of what to compare with, instead of the floor's `key`.
+    pub(crate) beside: Option<&'static str>,
+    pub(crate) goal: Option<Goal>,
 }
 
-pub(crate) const ALL: &[Work] = &[
-    Work {
-        name: "local-tell",
-        task: Task::LocalTell,
-        apart: false,
-        cores: 1,
-        figures: &[Figure { key: RATE, label: "local do_send, same thread", unit: "M/s" }],
-    },
-    Work {
-        name: "local-tell-threads",
-        task: Task::LocalTell,
-        apart: true,
-        cores: 2,
-        figures: &[Figure {
-            key: RATE,
-            label: "local do_send, two threads on two cores",
-            unit: "M/s",
-        }],
-    },
-    Work {
-        name: "local-ask",
-        task: Task::LocalAsk,
-        apart: false,
-        cores: 1,
-        figures: &[Figure { key: P50, label: "local send, same thread", unit: "µs" }],
-    },
-    Work {
-        name: "local-ask-threads",
-        task: Task::LocalAsk,
-        apart: true,
-        cores: 2,
-        figures: &[Figure { key: P50, label: "local send, two threads on two cores", unit: "µs" }],
-    },
-    Work {
-        name: "local-ask-threads-one-core",
-        task: Task::LocalAsk,
-        apart: true,
-        cores: 1,
-        figures: &[Figure { key: P50, label: "local send, two threads on one core", unit: "µs" }],
-    },
-    Work {
-        name: "remote-ask",
-        task: Task::RemoteAsk,
-        apart: false,
-        cores: 2,
-        figures: &[
-            Figure { key: P50, label: "ask, two cores, p50", unit: "µs" },
-            Figure { key: P99, label: "ask, two cores, p99", unit: "µs" },
-            Figure { key: CPU, label: "ask, two cores, CPU of both", unit: "µs" },
-        ],
-    },
-    Work {
-        name: "remote-ask-one-core",
-        task: Task::RemoteAsk,
-        apart: false,
-        cores: 1,
-        figures: &[
-            Figure { key: P50, label: "ask, one core, p50", unit: "µs" },
-            Figure { key: P99, label: "ask, one core, p99", unit: "µs" },
-            Figure { key: CPU, label: "ask, one core, CPU of both", unit: "µs" },
-        ],
-    },
-    Work {
-        name: "remote-ask-threads",
-        task: Task::RemoteAsk,
-        apart: true,
-        cores: 2,
-        figures: &[
-            Figure { key: P50, label: "ask from a thread outside the node, p50", unit: "µs" },
-            Figure { key: P99, label: "ask from a thread outside the node, p99", unit: "µs" },
-        ],
-    },
-    Work {
-        name: "remote-tell",
-        task: Task::RemoteTell,
-        apart: false,
-        cores: 2,
-        figures: &[
-            Figure { key: RATE, label: "one-way 64 B, two cores", unit: "M/s" },
-            Figure { key: CPU_HERE, label: "one-way 64 B, CPU of the sender", unit: "µs" },
-            Figure { key: CPU_THERE, label: "one-way 64 B, CPU of the receiver", unit: "µs" },
-        ],
-    },
-    Work {
-        name: "remote-tell-threads",
-        task: Task::RemoteTell,
-        apart: true,
-        cores: 2,
-        figures: &[
-            Figure { key: RATE, label: "one-way from a thread outside the node", unit: "M/s" },
-            Figure { key: CPU, label: "the same, CPU of both", unit: "µs" },
-        ],
-    },
-];
+/// What a figure is to hold, by the median of the rounds.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub(crate) enum Goal {
+    RatioAtLeast(f64),
+    RatioAtMost(f64),
+    #[allow(dead_code, reason = "for figures without a floor")]
+    ValueAtMost(f64),
+}
+
+impl Figure {
+    pub(crate) const fn new(key: &'static str, label: &'static str, unit: &'static str) -> Self {
+        Self { key, label, unit, beside: None, goal: None }
+    }
+
+    pub(crate) const fn goal(self, goal: Goal) -> Self {
+        Self { goal: Some(goal), ..self }
+    }
+
+    pub(crate) const fn beside(self, key: &'static str) -> Self {
+        Self { beside: Some(key), ..self }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Goal::RatioAtLeast(least) => write!(f, "ratio >= {least}"),
+            Goal::RatioAtMost(most) => write!(f, "ratio <= {most}"),
+            Goal::ValueAtMost(most) => write!(f, "fedist <= {most}"),
+        }
+    }
+}
+
+/// The usual span.
+pub(crate) const SPAN: Duration = Duration::from_millis(600);
 
 /// Messages per microsecond, from the first send until the last is handled.
 pub(crate) const RATE: &str = "rate";
-/// Median and 99th percentile, in microseconds.
+/// The same per millisecond.
+pub(crate) const KILO_RATE: &str = "kilo_rate";
+/// The first without what disturbs it.
+pub(crate) const RATE_WITHOUT: &str = "rate_without";
+/// Median and higher percentiles, in microseconds.
 pub(crate) const P50: &str = "p50";
 pub(crate) const P99: &str = "p99";
-/// Processor time per message in microseconds: of the sending process, the receiving one, both.
+pub(crate) const P999: &str = "p999";
+/// The median of an ask to the neighbour, and what the median of one to the far end is above it.
+pub(crate) const DIRECT: &str = "direct";
+pub(crate) const ADDED: &str = "added";
+/// Processor time per message in microseconds: of the sending process, of the receiving one, of
+/// those between, of all.
 pub(crate) const CPU_HERE: &str = "cpu_here";
 pub(crate) const CPU_THERE: &str = "cpu_there";
+pub(crate) const CPU_BETWEEN: &str = "cpu_between";
 pub(crate) const CPU: &str = "cpu";

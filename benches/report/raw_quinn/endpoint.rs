@@ -24,27 +24,25 @@ use crate::run::Run;
 
 pub(super) const SERVER_NAME: &str = "floor.internal";
 
-/// An endpoint that takes clients with a certificate of the run's root, which it makes.
-pub(super) fn server(run: &Run) -> Result<Endpoint> {
-    make_root(run)?;
+/// An endpoint that takes clients with a certificate of the run's root, and dials servers of it.
+/// The first process of a run makes the root.
+pub(super) fn open(run: &Run) -> Result<Endpoint> {
+    if run.servers.is_empty() {
+        make_root(run)?;
+    }
     let (roots, chain, key) = identity(run)?;
     let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots.clone()), provider()).build()?;
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_single_cert(chain.clone(), key.clone_key())?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.send_tls13_tickets = 0;
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     server.transport_config(transport(run));
-    endpoint(run, Some(server))
-}
 
-/// An endpoint that dials the server of its run.
-pub(super) fn client(run: &Run) -> Result<Endpoint> {
-    let (roots, chain, key) = identity(run)?;
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
@@ -53,19 +51,20 @@ pub(super) fn client(run: &Run) -> Result<Endpoint> {
     tls.resumption = Resumption::disabled();
     let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     client.transport_config(transport(run));
-    let mut endpoint = endpoint(run, None)?;
+
+    let mut endpoint = endpoint(run, server)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }
 
-fn endpoint(run: &Run, server: Option<quinn::ServerConfig>) -> Result<Endpoint> {
+fn endpoint(run: &Run, server: quinn::ServerConfig) -> Result<Endpoint> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     let mut config = EndpointConfig::default();
     config.max_udp_payload_size(run.mtu.max(1472)).map_err(|error| anyhow!("{error}"))?;
-    Ok(Endpoint::new(config, server, UdpSocket::from(socket), Arc::new(TokioRuntime))?)
+    Ok(Endpoint::new(config, Some(server), UdpSocket::from(socket), Arc::new(TokioRuntime))?)
 }
 
 /// The same as in `fedist-transport/src/quic/config.rs`.

@@ -1,80 +1,107 @@
-//! Records of the floor: as long as FeDist's, and read no further than needed to count them.
+//! Records of the floor: with a header as long as FeDist's, and read no further than needed to
+//! count them.
 
 use anyhow::{Result, bail};
 use bytes::{BufMut, BytesMut};
 
-use crate::actors::{BODY, BODY_LEN};
-
-/// A message that is counted.
-pub(super) const TICK: u8 = 1;
-/// The question how many there were.
-pub(super) const TOTAL: u8 = 2;
+#[derive(Copy, Clone)]
+pub(super) enum Kind {
+    /// A message that is counted.
+    Tick = 1,
+    /// The question how many there were.
+    Total = 2,
+}
 
 /// kind, receiver, type, version, length, sender: what FeDist's header of a tell has.
-const HEADER_LEN: usize = 1 + 6 + 4 + 2 + 4 + 6;
+pub(super) const HEADER_LEN: usize = 1 + 6 + 4 + 2 + 4 + 6;
 
-pub(super) const RECORD_LEN: usize = HEADER_LEN + BODY_LEN;
+/// Receivers that are told apart.
+pub(super) const RECEIVERS: usize = 16;
 
-pub(super) fn put_record(buffer: &mut BytesMut, kind: u8) {
-    buffer.put_u8(kind);
-    buffer.put_uint(256, 6);
+pub(super) fn put_record(buffer: &mut BytesMut, kind: Kind, receiver: usize, body: &[u8]) {
+    put_header(buffer, kind, receiver, body.len());
+    buffer.put_slice(body);
+}
+
+pub(super) fn put_header(buffer: &mut BytesMut, kind: Kind, receiver: usize, len: usize) {
+    buffer.put_u8(kind as u8);
+    buffer.put_uint(FIRST_RECEIVER + receiver as u64, 6);
     buffer.put_u32(0x5eed_cafe);
     buffer.put_u16(1);
-    buffer.put_u32(BODY_LEN as u32);
+    buffer.put_u32(len as u32);
     buffer.put_uint(257, 6);
-    buffer.put_slice(&BODY.0);
 }
 
 /// Reads records off a stream that is cut anywhere.
 #[derive(Default)]
 pub(super) struct Counting {
-    pub(super) ticks: u64,
+    ticks: [u64; RECEIVERS],
     /// The beginning of a record whose end has not come yet.
     begun: Vec<u8>,
 }
 
 impl Counting {
+    /// Of all receivers.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks.iter().sum()
+    }
+
     /// Counts the ticks of a chunk; gives how often the total was asked for.
     pub(super) fn push(&mut self, mut chunk: &[u8]) -> Result<usize> {
         let mut asked = 0;
-        if !self.begun.is_empty() {
-            let missing = (RECORD_LEN - self.begun.len()).min(chunk.len());
-            let (end, rest) = chunk.split_at(missing);
+        while !self.begun.is_empty() {
+            let whole = record_len(&self.begun).unwrap_or(HEADER_LEN);
+            let missing = whole - self.begun.len();
+            let Some((end, rest)) = chunk.split_at_checked(missing) else {
+                self.begun.extend_from_slice(chunk);
+                return Ok(asked);
+            };
             self.begun.extend_from_slice(end);
             chunk = rest;
-            if self.begun.len() < RECORD_LEN {
-                return Ok(0);
+            if record_len(&self.begun) == Some(whole) {
+                let record = std::mem::take(&mut self.begun);
+                asked += self.take(&record)?;
+                self.begun = record;
+                self.begun.clear();
+            } else if let Some(len) = record_len(&self.begun) {
+                self.begun.reserve(len - HEADER_LEN);
             }
-            let whole = std::mem::take(&mut self.begun);
-            asked += self.take(&whole)?;
-            self.begun = whole;
-            self.begun.clear();
         }
-        let mut records = chunk.chunks_exact(RECORD_LEN);
-        for record in &mut records {
+        while let Some((record, rest)) =
+            record_len(chunk).and_then(|len| chunk.split_at_checked(len))
+        {
             asked += self.take(record)?;
+            chunk = rest;
         }
-        self.begun.extend_from_slice(records.remainder());
+        self.begun.extend_from_slice(chunk);
         Ok(asked)
     }
 
     fn take(&mut self, record: &[u8]) -> Result<usize> {
         let (header, body) = record.split_at(HEADER_LEN);
-        let [kind, to @ .., _, _, _, _, _, _] = header else {
+        let [kind, _, _, _, _, high, low, ..] = *header else {
             bail!("a short header");
         };
-        // The receiver and the length decide what becomes of a record, so they are read.
-        let (to, rest) = to.split_at(6);
-        let length = u32::from_be_bytes(rest[6..10].try_into()?);
-        if length as usize != body.len() || to != [0, 0, 0, 0, 1, 0] {
-            bail!("a record of another form");
-        }
+        // The receiver decides what becomes of a record, so it is looked up.
+        let receiver = u64::from(u16::from_be_bytes([high, low])) - FIRST_RECEIVER;
+        let Some(ticks) = self.ticks.get_mut(receiver as usize) else {
+            bail!("no such receiver");
+        };
         std::hint::black_box(body);
-        match *kind {
-            TICK => self.ticks += 1,
-            TOTAL => return Ok(1),
+        match kind {
+            1 => *ticks += 1,
+            2 => return Ok(1),
             other => bail!("unknown kind {other}"),
         }
         Ok(0)
     }
 }
+
+/// What the header says, once it is whole.
+fn record_len(begun: &[u8]) -> Option<usize> {
+    let length = begun.get(13..17)?;
+    begun.get(HEADER_LEN - 1)?;
+    Some(HEADER_LEN + u32::from_be_bytes(length.try_into().ok()?) as usize)
+}
+
+const FIRST_RECEIVER: u64 = 256;

@@ -1,9 +1,9 @@
 //! All processes of a node by local id, and their names.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use dashmap::DashMap;
@@ -17,13 +17,19 @@ use crate::{NameScope, Registration};
 pub(crate) struct ProcessTable {
     processes: DashMap<u64, Arc<Process>, BuildHasherDefault<IdHasher>>,
     names: DashMap<(NameScope, String), RegionPid>,
+    /// Those that nobody runs here, which are looked after: a look at all of a million processes takes tens of milliseconds.
+    foreign: Mutex<BTreeSet<u64>>,
 }
 
 impl ProcessTable {
     pub(crate) fn insert<B: Body>(&self, process: Process<B>) -> Arc<Process<B>> {
         let process = Arc::new(process);
         let entry: Arc<Process> = Arc::clone(&process) as _;
-        self.processes.insert(process.pid.local().get(), entry);
+        let id = process.pid.local().get();
+        self.processes.insert(id, entry);
+        if !process.body.is_run() {
+            self.foreign().insert(id);
+        }
         process
     }
 
@@ -96,12 +102,25 @@ impl ProcessTable {
 
     /// Pids of plain actix actors that have ended unnoticed.
     pub(crate) fn lost(&self) -> Vec<RegionPid> {
-        self.processes.iter().filter(|entry| entry.body.is_lost()).map(|entry| entry.pid).collect()
+        let foreign: Vec<u64> = self.foreign().iter().copied().collect();
+        let lost = |id| {
+            let entry = self.processes.get(&id)?;
+            entry.body.is_lost().then_some(entry.pid)
+        };
+        foreign.into_iter().filter_map(lost).collect()
+    }
+
+    fn foreign(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        // A set of numbers is whole after any panic.
+        self.foreign.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a process out. Its names are free and its watchers and links are returned to be told.
     pub(super) fn end(&self, local: LocalId) -> Option<(RegionPid, Option<Box<Books>>)> {
         let (_, process) = self.processes.remove(&local.get())?;
+        if !process.body.is_run() {
+            self.foreign().remove(&local.get());
+        }
         let books = process.close();
         if let Some(books) = &books {
             for name in &books.names {
