@@ -88,10 +88,13 @@ impl Drop for Request<'_> {
     }
 }
 
+/// The answer of a handler to bytes; an error where it gave none.
+type EncodeAnswer<R> = fn(RegionPid, Result<R, ()>) -> Result<Bytes, AskError>;
+
 /// How messages of a type are read and their answers written.
 pub(crate) struct Codec<M: actix::Message> {
     pub(crate) decode: fn(&[u8]) -> Result<M, String>,
-    pub(crate) encode: fn(RegionPid, Result<M::Result, ()>) -> Result<Bytes, AskError>,
+    pub(crate) encode: EncodeAnswer<M::Result>,
 }
 
 impl<M: actix::Message> Clone for Codec<M> {
