@@ -381,7 +381,11 @@ fn a_slow_member_makes_its_group_wait_and_no_other_and_loses_nothing() {
                 {
                     refused += 1;
                     if refused == 1 {
-                        assert!(groups.try_publish("quick", Note(7)).is_ok(), "the others go on");
+                        // The way there may be full for a moment; the slow member stays so.
+                        eventually("the others go on", || async {
+                            groups.try_publish("quick", Note(7)).is_ok()
+                        })
+                        .await;
                     }
                     groups.publish(group, Note(number)).await.unwrap();
                 }
