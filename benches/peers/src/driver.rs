@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::peer::Peer;
 use crate::process::{Place, Process};
 use crate::run::{Outcome, Role, Run, Said};
-use crate::work::{CPU, COUNT, Work};
+use crate::work::{COUNT, CPU, Work};
 
 /// Measures, prints the table and keeps the figures as JSON.
 pub(crate) fn report(options: &Options) -> Result<()> {
@@ -123,7 +123,8 @@ fn run(work: &Work, peer: &dyn Peer, options: &Options) -> Result<Outcome> {
 
 /// The client, which is the last of `processes`, measures; the time of all counts meanwhile.
 fn watch(mut processes: Vec<Process>, span: Duration) -> Result<Outcome> {
-    let time = |processes: &[Process]| processes.iter().map(Process::time).sum::<Option<Duration>>();
+    let time =
+        |processes: &[Process]| processes.iter().map(Process::time).sum::<Option<Duration>>();
     let listen = |processes: &mut [Process]| {
         let client = processes.last_mut().context("no client")?;
         client.listen(PATIENCE + 2 * span).context("client")

@@ -101,7 +101,8 @@ fn table(rows: &[Row], peers: &[&'static dyn Peer], remote: bool) -> String {
     if columns.is_empty() {
         return String::new();
     }
-    let mut text = String::from(if remote { "| between two processes" } else { "| in one process" });
+    let mut text =
+        String::from(if remote { "| between two processes" } else { "| in one process" });
     text += " | unit | FeDist";
     text += if remote { " (e)" } else { "" };
     for peer in &columns {

@@ -49,7 +49,10 @@ impl Process {
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+                // What else a program says is for people.
+                if !line.starts_with('{') {
+                    eprintln!("{line}");
+                } else if sender.send(line).is_err() {
                     break;
                 }
             }

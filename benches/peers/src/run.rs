@@ -40,7 +40,9 @@ pub(crate) type Outcome = BTreeMap<String, f64>;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Said {
     /// A server: it can be reached with this.
-    Ready { address: String },
+    Ready {
+        address: String,
+    },
     /// A client: it is warm and measures from now on.
     Begin {},
     Measured(Outcome),

@@ -125,10 +125,7 @@ pub(crate) const ALL: &[Work] = &[
         name: "remote-tell",
         task: Task::OneWay { bytes: BODY_LEN },
         cores: 2,
-        figures: &[
-            rate(RATE, "one-way 64 B", "M/s"),
-            cost(CPU, "one-way 64 B, CPU of all", "µs"),
-        ],
+        figures: &[rate(RATE, "one-way 64 B", "M/s"), cost(CPU, "one-way 64 B, CPU of all", "µs")],
     },
     Work {
         name: "remote-tell-1k",

@@ -14,8 +14,9 @@ use kameo::actor::{ActorRef, RemoteActorRef, Spawn};
 use kameo::message::{Context, Message};
 use kameo::remote::messaging;
 use kameo::{Actor, RemoteActor, Reply, remote_message};
-use libp2p::swarm::NetworkBehaviour;
-use libp2p::{Multiaddr, SwarmBuilder, noise, tcp, yamux};
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{PeerId, SwarmBuilder, noise, tcp, yamux};
 use serde::{Deserialize, Serialize};
 
 use super::{BODY, Body, Peer, on_receivers_thread, on_this_thread, take_receivers_core};
@@ -57,10 +58,10 @@ impl Peer for Kameo {
     fn serve(&self, run: &Run) -> Result<()> {
         on_this_thread(async {
             let address = format!("/ip4/127.0.0.1/tcp/{}", run.port);
-            start_swarm(Some(&address), None)?;
+            let id = start_swarm(Some(&address), None)?;
             let counter = Counter::spawn(Counter(0));
             counter.register("counter").await?;
-            say(&Said::Ready { address })?;
+            say(&Said::Ready { address: format!("{id} {address}") })?;
             std::future::pending().await
         })
     }
@@ -70,10 +71,12 @@ impl Peer for Kameo {
             start_swarm(None, Some(server))?;
             let start = Instant::now();
             let counter = loop {
-                if let Ok(Some(counter)) = RemoteActorRef::<Counter>::lookup("counter").await {
+                let found = RemoteActorRef::<Counter>::lookup("counter").await;
+                if let Ok(Some(counter)) = found {
                     break counter;
                 }
-                ensure!(start.elapsed() < Duration::from_secs(20), "the counter was not found");
+                let waited = start.elapsed();
+                ensure!(waited < Duration::from_secs(20), "no counter: {:?}", found.err());
                 tokio::time::sleep(Duration::from_millis(20)).await;
             };
             let body = Bytes::from(vec![0x5a; run.task.bytes()]);
@@ -88,7 +91,7 @@ struct Behaviour {
     kameo: kameo::remote::Behaviour,
 }
 
-fn start_swarm(listen: Option<&str>, dial: Option<&str>) -> Result<()> {
+fn start_swarm(listen: Option<&str>, dial: Option<&str>) -> Result<PeerId> {
     let messaging = messaging::Config::default()
         // The defaults are 100 and 1 MiB; the works have 256 asks in flight and bodies of 1 MiB.
         .with_max_concurrent_streams(2 * UNDER_WAY)
@@ -106,15 +109,23 @@ fn start_swarm(listen: Option<&str>, dial: Option<&str>) -> Result<()> {
     if let Some(address) = listen {
         swarm.listen_on(address.parse()?)?;
     }
-    if let Some(address) = dial {
-        swarm.dial(address.parse::<Multiaddr>()?)?;
+    if let Some((id, address)) = dial.and_then(|server| server.split_once(' ')) {
+        let (id, address) = (id.parse()?, address.parse()?);
+        swarm.dial(DialOpts::peer_id(id).addresses(vec![address]).build())?;
     }
+    let id = *swarm.local_peer_id();
     tokio::spawn(async move {
         loop {
-            swarm.select_next_some().await;
+            let event = swarm.select_next_some().await;
+            if let SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } = event
+                && endpoint.is_dialer()
+            {
+                // What `bootstrap` does with a peer that mDNS has found: now it can be asked.
+                swarm.add_peer_address(peer_id, endpoint.get_remote_address().clone());
+            }
         }
     });
-    Ok(())
+    Ok(id)
 }
 
 impl Way for ActorRef<Counter> {
@@ -183,6 +194,7 @@ struct Echo(Bytes);
 struct Total;
 
 #[derive(Reply)]
+#[allow(dead_code, reason = "the asker only waits for it")]
 struct Echoed(Body);
 
 #[derive(Reply, Serialize, Deserialize)]

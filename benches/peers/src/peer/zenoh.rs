@@ -1,6 +1,6 @@
 //! zenoh in peer mode with a direct locator: a publisher and a subscriber for what is told, a
 //! querier and a queryable for what is asked. zenoh has threads of its own; the sender is the main
-//! task of a tokio runtime with one thread.
+//! task of a tokio runtime with one worker, as zenoh wants it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use zenoh::qos::CongestionControl;
 use zenoh::query::Querier;
 use zenoh::{Config, Session, Wait};
 
-use super::{Peer, on_this_thread};
+use super::Peer;
 use crate::certificates::{self, CA, CERTIFICATE, KEY};
 use crate::child::say;
 use crate::run::{Outcome, Run, Said};
@@ -42,8 +42,9 @@ impl Peer for Zenoh {
     }
 
     fn serve(&self, run: &Run) -> Result<()> {
-        let address = format!("{}:{}", if self.quic { "quic/localhost" } else { "tcp/127.0.0.1" }, run.port);
-        on_this_thread(async {
+        let address =
+            format!("{}:{}", if self.quic { "quic/localhost" } else { "tcp/127.0.0.1" }, run.port);
+        on_two_threads(async {
             let session = self.open(run, "listen", &address).await?;
             let ticks = Arc::new(AtomicU64::new(0));
             let total = Arc::clone(&ticks);
@@ -77,7 +78,7 @@ impl Peer for Zenoh {
     }
 
     fn measure(&self, run: &Run, server: &str) -> Result<Outcome> {
-        on_this_thread(async {
+        on_two_threads(async {
             let session = self.open(run, "connect", server).await?;
             let publisher = session
                 .declare_publisher(TICK)
@@ -161,3 +162,9 @@ fn error(error: zenoh::Error) -> anyhow::Error {
 
 const TICK: &str = "peers/tick";
 const ASK: &str = "peers/ask";
+
+/// zenoh refuses a runtime without a worker thread.
+fn on_two_threads<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(1).enable_all().build()?.block_on(work)
+}
