@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cores::Cores;
 use crate::figure::{Row, tables};
+use crate::machine;
 use crate::options::Options;
 use crate::peer::Peer;
 use crate::process::{Place, Process};
@@ -44,7 +45,8 @@ pub(crate) fn report(options: &Options) -> Result<()> {
     eprintln!("{} rounds in {:.0?}", options.rounds, start.elapsed());
     if let Some(directory) = &options.keep {
         fs::create_dir_all(directory)?;
-        fs::write(directory.join("peers.md"), &text)?;
+        let text = machine::describe(options) + &text;
+        fs::write(directory.join("peers.md"), text)?;
     }
     let figures: Vec<_> = rows.iter().flat_map(|row| &row.peers).collect();
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");

@@ -98,7 +98,7 @@ fn table(rows: &[Row], peers: &[&'static dyn Peer], remote: bool) -> String {
         .skip(1)
         .filter(|peer| rows.iter().any(|row| row.peers.iter().any(|one| one.peer == peer.name())))
         .collect();
-    if columns.is_empty() {
+    if rows.is_empty() {
         return String::new();
     }
     let mut text =

@@ -11,19 +11,13 @@
 //! [`stopwatch`] and are the same for everybody; how each is set up is in [`peer`]. `README.md` says
 //! why that is fair.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a report is printed, and the processes of a run speak by lines"
-)]
-#![allow(unreachable_pub, reason = "derives of the peers make public items in private modules")]
-
 mod certificates;
 mod child;
 #[path = "../../report/cores.rs"]
 mod cores;
 mod driver;
 mod figure;
+mod machine;
 mod options;
 mod peer;
 mod process;

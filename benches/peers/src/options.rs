@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 pub(crate) const HELP: &str = "\
 cargo run --release --manifest-path benches/peers/Cargo.toml -- [OPTIONS]
-  --quick       3 rounds of 0.3 s instead of 7 of 0.8 s
+  --quick       3 rounds of 0.3 s instead of 7 of 0.6 s
   --only NAME   works whose name contains NAME; may be repeated
   --peer NAME   peers whose name contains NAME, besides FeDist; may be repeated
   --rounds N    rounds of FeDist and all peers, alternating
@@ -48,7 +48,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command> {
         works: Vec::new(),
         peers: vec![peer::ALL[0]],
         rounds: 7,
-        span: Duration::from_millis(800),
+        span: Duration::from_millis(600),
         keep: None,
     };
     while let Some(arg) = args.next() {
