@@ -1,7 +1,7 @@
 //! Starts the processes, alternates the peers, prints.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,8 @@ fn alternate(
             if !taking_part[index] {
                 continue;
             }
-            match run(work, peer, options) {
+            // Somebody else on the machine may take a port in between; what fails twice, fails.
+            match run(work, peer, options).or_else(|_| run(work, peer, options)) {
                 Ok(outcome) => round[index] = Some(outcome),
                 Err(error) if index == 0 => {
                     return Err(error.context(format!("{}, FeDist", work.name)));
@@ -149,9 +150,14 @@ fn watch(mut processes: Vec<Process>, span: Duration) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Nobody else's a moment ago.
+/// Nobody else's a moment ago, neither for TCP nor for UDP.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        if UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
 }
 
 /// Joining, warming up and draining take far less.
