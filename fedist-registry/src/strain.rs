@@ -9,8 +9,8 @@ use crate::Micros;
 ///
 /// A region that has just started, and one that is no longer strained, *settles* for a minute
 /// ([`is_settling`](Self::is_settling)): what it told others, and chose its routes by, was not worth much, so that it tells
-/// and takes what is a little better too. A strain within that minute prolongs it, to five minutes at most, and a region that
-/// is strained again and again settles once in ten minutes.
+/// and takes what is a little better too. Not so while it is strained, since that makes work for all. A strain within that
+/// minute prolongs it, to five minutes at most, and a region that is strained again and again settles once in ten minutes.
 ///
 /// While it settles and its thread is not free for more than a fifth of its time, links seem to queue, and it is the region
 /// that does, or others beside it that start as well ([`hides_queues`](Self::hides_queues)). The minimum of a round trip
@@ -60,12 +60,12 @@ impl Strain {
         if share > STRAINED {
             self.since.get_or_insert(now);
             self.low_since = None;
-            if self.is_settling(now) {
+            if now < self.settling_until {
                 self.prolong(now);
             }
         } else if self.since.is_some() && now - *self.low_since.get_or_insert(now) >= LOW_FOR {
             (self.since, self.low_since) = (None, None);
-            if self.is_settling(now) {
+            if now < self.settling_until {
                 self.prolong(now);
             } else if now >= self.settling_since + SETTLES_EVERY {
                 (self.settling_since, self.settling_until) = (now, now + SETTLING);
@@ -80,17 +80,17 @@ impl Strain {
 
     /// Whether what the links seem to queue is this region's own queue for the processor.
     pub fn hides_queues(&self, now: Micros) -> bool {
-        self.loud && self.is_settling(now)
+        self.loud && now < self.settling_until
     }
 
     /// Whether small differences should be told and acted upon as well.
     pub fn is_settling(&self, now: Micros) -> bool {
-        now < self.settling_until
+        now < self.settling_until()
     }
 
-    /// Until when it settles, or has settled.
+    /// Until when that will be so, or was; never while it is strained.
     pub fn settling_until(&self) -> Micros {
-        self.settling_until
+        if self.is_strained() { Micros::ZERO } else { self.settling_until }
     }
 
     fn prolong(&mut self, now: Micros) {
@@ -168,6 +168,7 @@ mod tests {
         let mut strain = Strain::new(secs(7));
         assert!(strain.is_settling(secs(66)) && !strain.is_settling(secs(67)));
         run(&mut strain, 20, 100, 0.9);
+        assert!(!strain.is_settling(secs(100)), "what is told now would not be worth more");
         run(&mut strain, 100, 103, 0.1);
         assert!(strain.is_settling(secs(161)) && !strain.is_settling(secs(163)));
         assert_eq!(strain.settling_until(), secs(162));
@@ -194,6 +195,6 @@ mod tests {
         assert!(settling <= 5 * 60 * 6_000 / 600 / 10, "{settling} of 600 times");
         let mut steady = Strain::new(secs(0));
         run(&mut steady, 0, 1_000, 0.9);
-        assert!(steady.is_settling(secs(299)) && !steady.is_settling(secs(300)));
+        assert!(steady.hides_queues(secs(299)) && !steady.hides_queues(secs(300)));
     }
 }
