@@ -4,13 +4,14 @@ use crate::Micros;
 
 /// Follows how busy the thread is that measures, and says what of its measurements to rely upon.
 ///
-/// A region is *strained* when its thread is not free for more than half of its time, and until two seconds after that. Then
-/// it judges no link ([`is_strained`](Self::is_strained)): it measures itself.
+/// A region is *strained* when its thread is not free for more than half of its time. Then it judges no link
+/// ([`is_strained`](Self::is_strained)): it measures itself. It does so again as soon as it has time, or one that is strained
+/// by all its links would never close one. A strain is over when there was none for two seconds.
 ///
 /// A region that has just started, and one that is no longer strained, *settles* for a minute
 /// ([`is_settling`](Self::is_settling)): what it told others, and chose its routes by, was not worth much, so that it tells
-/// and takes what is a little better too. A strain within that minute prolongs it, to five minutes at most, and a region that
-/// is strained again and again settles once in ten minutes.
+/// and takes what is a little better too. Not so while a strain lasts, since that makes work for all. A strain within that
+/// minute prolongs it, to five minutes at most, and a region that is strained again and again settles once in ten minutes.
 ///
 /// While it settles and its thread is not free for more than a fifth of its time, links seem to queue, and it is the region
 /// that does, or others beside it that start as well ([`hides_queues`](Self::hides_queues)). The minimum of a round trip
@@ -27,8 +28,10 @@ use crate::Micros;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Strain {
-    since: Option<Micros>,
-    /// Since when the share is low again, while it still counts as strained.
+    strained: bool,
+    /// Whether a strain is not over yet.
+    lasts: bool,
+    /// Since when the share is low again, while it lasts.
     low_since: Option<Micros>,
     /// Whether it is busy enough to delay what it measures.
     loud: bool,
@@ -41,7 +44,8 @@ impl Strain {
     /// A region that starts now: it is free, and settles.
     pub fn new(now: Micros) -> Strain {
         Strain {
-            since: None,
+            strained: false,
+            lasts: false,
             low_since: None,
             loud: false,
             quiet_since: None,
@@ -57,15 +61,15 @@ impl Strain {
         } else if self.loud && now - *self.quiet_since.get_or_insert(now) >= QUIET_FOR {
             self.loud = false;
         }
-        if share > STRAINED {
-            self.since.get_or_insert(now);
-            self.low_since = None;
-            if self.is_settling(now) {
+        self.strained = share > STRAINED;
+        if self.strained {
+            (self.lasts, self.low_since) = (true, None);
+            if now < self.settling_until {
                 self.prolong(now);
             }
-        } else if self.since.is_some() && now - *self.low_since.get_or_insert(now) >= LOW_FOR {
-            (self.since, self.low_since) = (None, None);
-            if self.is_settling(now) {
+        } else if self.lasts && now - *self.low_since.get_or_insert(now) >= LOW_FOR {
+            (self.lasts, self.low_since) = (false, None);
+            if now < self.settling_until {
                 self.prolong(now);
             } else if now >= self.settling_since + SETTLES_EVERY {
                 (self.settling_since, self.settling_until) = (now, now + SETTLING);
@@ -75,22 +79,22 @@ impl Strain {
 
     /// Whether the thread has no time, so that no link should be judged by what it measures.
     pub fn is_strained(&self) -> bool {
-        self.since.is_some()
+        self.strained
     }
 
     /// Whether what the links seem to queue is this region's own queue for the processor.
     pub fn hides_queues(&self, now: Micros) -> bool {
-        self.loud && self.is_settling(now)
+        self.loud && now < self.settling_until
     }
 
     /// Whether small differences should be told and acted upon as well.
     pub fn is_settling(&self, now: Micros) -> bool {
-        now < self.settling_until
+        now < self.settling_until()
     }
 
-    /// Until when it settles, or has settled.
+    /// Until when that will be so, or was; never while a strain lasts.
     pub fn settling_until(&self) -> Micros {
-        self.settling_until
+        if self.lasts { Micros::ZERO } else { self.settling_until }
     }
 
     fn prolong(&mut self, now: Micros) {
@@ -124,18 +128,19 @@ mod tests {
     }
 
     #[test]
-    fn it_is_strained_above_one_half_and_until_two_seconds_below() {
+    fn it_is_strained_above_one_half_and_that_is_over_after_two_seconds_below() {
         let mut strain = Strain::new(secs(0));
         run(&mut strain, 0, 10, 0.5);
-        assert!(!strain.is_strained());
+        assert!(!strain.is_strained() && strain.is_settling(secs(10)));
         run(&mut strain, 10, 11, 0.51);
-        assert!(strain.is_strained());
+        assert!(strain.is_strained() && !strain.is_settling(secs(11)));
         run(&mut strain, 11, 12, 0.1);
+        assert!(!strain.is_strained(), "links are judged whenever there is time");
         run(&mut strain, 12, 13, 0.6);
         run(&mut strain, 13, 15, 0.1);
-        assert!(strain.is_strained(), "not two seconds in a row yet");
+        assert!(!strain.is_settling(secs(15)), "not two seconds in a row yet");
         run(&mut strain, 15, 16, 0.1);
-        assert!(!strain.is_strained());
+        assert!(strain.is_settling(secs(16)));
     }
 
     #[test]
@@ -168,6 +173,7 @@ mod tests {
         let mut strain = Strain::new(secs(7));
         assert!(strain.is_settling(secs(66)) && !strain.is_settling(secs(67)));
         run(&mut strain, 20, 100, 0.9);
+        assert!(!strain.is_settling(secs(100)), "what is told now would not be worth more");
         run(&mut strain, 100, 103, 0.1);
         assert!(strain.is_settling(secs(161)) && !strain.is_settling(secs(163)));
         assert_eq!(strain.settling_until(), secs(162));
@@ -194,6 +200,6 @@ mod tests {
         assert!(settling <= 5 * 60 * 6_000 / 600 / 10, "{settling} of 600 times");
         let mut steady = Strain::new(secs(0));
         run(&mut steady, 0, 1_000, 0.9);
-        assert!(steady.is_settling(secs(299)) && !steady.is_settling(secs(300)));
+        assert!(steady.hides_queues(secs(299)) && !steady.hides_queues(secs(300)));
     }
 }
