@@ -154,6 +154,53 @@ impl Oracle {
         }
     }
 
+    /// Says how far what the regions measure is from what the emulator does, and what would be saved if all took the cheapest
+    /// paths by what they were told: what is missing then lies in the measurements, the rest in how routes are held.
+    fn tell_measured(&self, statuses: &BTreeMap<RegionId, NodeStatus>) {
+        let at = |id: RegionId| usize::from(id.get()) - 1;
+        let count = self.direct.len();
+        let (mut excess, mut queueing) = (Vec::new(), Vec::new());
+        let mut told = vec![vec![f64::INFINITY; count]; count];
+        for (from, link) in statuses
+            .iter()
+            .flat_map(|(from, status)| status.links.iter().map(move |link| (at(*from), link)))
+        {
+            let to = at(link.peer);
+            excess.extend(link.rtt_min_ms.map(|least| least / 2.0 - self.direct[from][to]));
+            queueing.extend(link.queueing_ms);
+            told[from][to] = link.told_ms.unwrap_or(f64::INFINITY);
+        }
+        let spread = |of: &[f64]| {
+            let shares = [0.5, 0.9, 0.99].map(|share| format!("{:.2}", percentile(of, share)));
+            shares.join(" ")
+        };
+        let relay: BTreeMap<usize, f64> = statuses
+            .iter()
+            .map(|(id, status)| (at(*id), status.relay_cost_us as f64 / 1e3))
+            .collect();
+        let mut paid = self.direct.clone();
+        for via in 0..count {
+            let price = relay.get(&via).copied().unwrap_or(f64::INFINITY);
+            for a in (0..count).filter(|a| *a != via) {
+                for b in (0..count).filter(|b| *b != via && *b != a) {
+                    let over = told[a][via] + price + told[via][b];
+                    if over < told[a][b] {
+                        told[a][b] = over;
+                        paid[a][b] = paid[a][via] + RELAY_MS + paid[via][b];
+                    }
+                }
+            }
+        }
+        let sum = |matrix: &[Vec<f64>]| matrix.iter().flatten().sum::<f64>();
+        let (direct, best) = (sum(&self.direct), sum(&self.best));
+        note(&format!(
+            "   p50, p90, p99 in ms: least one-way times are {} too long, queueing {}; cheapest by what was told {:.1} %",
+            spread(&excess),
+            spread(&queueing),
+            100.0 * (direct - sum(&paid)) / (direct - best),
+        ));
+    }
+
     fn stretches(&self, statuses: &BTreeMap<RegionId, NodeStatus>) -> Vec<f64> {
         self.paths(statuses).map(|(pair, cost)| cost / self.direct[pair.0][pair.1]).collect()
     }
@@ -185,11 +232,14 @@ pub(crate) fn saving(rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let statuses = federation.statuses()?;
     oracle.is_whole(&statuses)?;
     let at_once = oracle.saving_kept(&statuses);
+    oracle.tell_measured(&statuses);
     let row = Row::at_least("aws-saving-at-once", at_once, 75.0, "%", "100 by offline Dijkstra");
     say(rows, row);
     for _ in 0..4 {
         thread::sleep(Duration::from_secs(30));
-        note(&format!("   {:.1} %", oracle.saving_kept(&federation.statuses()?)));
+        let statuses = federation.statuses()?;
+        note(&format!("   {:.1} %", oracle.saving_kept(&statuses)));
+        oracle.tell_measured(&statuses);
     }
     let statuses = federation.statuses()?;
     oracle.is_whole(&statuses)?;

@@ -81,8 +81,11 @@ pub(crate) fn encode_once<T: Serialize + ?Sized>(
 ) -> Result<Encoded, EncodeError> {
     // Taken out, not borrowed: the value's own code may send something else meanwhile.
     let mut encoded = Encoded(SCRATCH.take());
+    // Large values come in runs, too, and their buffers are given away.
+    encoded.0.reserve(EXPECTED.get());
     rmp_serde::encode::write_named(&mut encoded.0, value)
         .map_err(|error| EncodeError { name, detail: error.to_string() })?;
+    EXPECTED.set(encoded.len());
     Ok(encoded)
 }
 
@@ -162,6 +165,8 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError>
 thread_local! {
     static CHUNK: RefCell<BytesMut> = RefCell::new(BytesMut::new());
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// How long the last value was.
+    static EXPECTED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A buffer that has grown beyond this is given back to the system.

@@ -125,7 +125,7 @@ impl Outbox {
 const UNNUMBERED: u32 = u32::MAX;
 
 /// Bytes of a batch: what a session puts into one frame under load.
-const BATCH_LEN: usize = 16 * 1024;
+const BATCH_LEN: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn records_keep_their_order_over_batches_and_large_ones() {
         let mut outbox = Outbox::default();
-        let lens = [64, 10_000, 8_000, 20_000, 64, 64, 16_000];
+        let lens = [64, 20_000, 16_000, 40_000, 64, 64, 32_700];
         for (at, len) in lens.into_iter().enumerate() {
             put(&mut outbox, 300 + at as u64, len);
         }

@@ -116,6 +116,9 @@ pub struct LinkStatus {
     pub cost_ms: Option<f64>,
     /// The part of the cost that is queueing and losses, in ms.
     pub queueing_ms: Option<f64>,
+    /// What the others were told of its cost, in ms; none before it is announced.
+    #[serde(default)]
+    pub told_ms: Option<f64>,
     /// Packets lost, in thousandths, as far as that is certain.
     pub loss_permille: u16,
     /// The clock at the other end less the own one, in ms.

@@ -5,7 +5,9 @@ use crate::{LinkCost, Micros};
 /// Paces what is announced about one link, or about the relay delay of one region.
 ///
 /// - *Up*: after two good exchanges, so that a link that cannot hold does not move anybody's routes.
-/// - *Cost*: when it has moved by more than the greater of 5 % and 1 ms from what others know, and at most once in 5 s.
+/// - *Cost*: when it has moved by more than the greater of 5 % and 1 ms from what others know, and at most once in 5 s. While
+///   the region settles ([`Strain`](crate::Strain)) 1 % and 0.3 ms are enough: what was told first had few measurements, and
+///   routes differ by less than what would be left.
 /// - *Down* and *no transit*: at once; nothing is asked of this pace.
 ///
 /// An announcement carries all links of its region, so with each of them the owner [`record`](Self::record)s every link
@@ -69,6 +71,15 @@ impl AdvertPace {
             && match self.told {
                 None => true,
                 Some((told, at)) => moved(told, cost) && now >= at + PAUSE,
+            }
+    }
+
+    /// Whether the cost should be announced now by a region that settles.
+    pub fn wants_settling(&self, now: Micros, cost: LinkCost) -> bool {
+        self.is_up()
+            && match self.told {
+                None => true,
+                Some((told, at)) => moved_a_little(told, cost) && now >= at + PAUSE,
             }
     }
 
@@ -136,6 +147,11 @@ fn moved(told: LinkCost, cost: LinkCost) -> bool {
     cost.units().abs_diff(told.units()) > slack
 }
 
+fn moved_a_little(told: LinkCost, cost: LinkCost) -> bool {
+    let slack = (told.units() / 100).max(LITTLE_SLACK.units());
+    cost.units().abs_diff(told.units()) > slack
+}
+
 /// Good exchanges before a link is announced.
 const EXCHANGES: u8 = 2;
 const PAUSE: Micros = Micros::from_secs(5);
@@ -146,6 +162,8 @@ const LATER: Micros = Micros::from_secs(1);
 const QUIET: Micros = Micros::from_secs(3);
 /// 1 ms.
 const SLACK: LinkCost = LinkCost::from_units(100);
+/// 0.3 ms.
+const LITTLE_SLACK: LinkCost = LinkCost::from_units(30);
 
 #[cfg(test)]
 mod tests {
@@ -203,6 +221,31 @@ mod tests {
             let due = worth_it.then_some(Micros::from_secs(5));
             assert_eq!(pace.due(Micros::from_secs(1), cost), due);
         }
+    }
+
+    #[test]
+    fn a_region_that_settles_tells_a_move_beyond_a_third_of_a_millisecond_and_a_hundredth() {
+        let us = LinkCost::from_micros;
+        let cases = [
+            // told, now, worth it
+            (ms(4), us(4_300), false),
+            (ms(4), us(4_310), true),
+            (ms(200), us(202_000), false),
+            (ms(200), us(197_990), true),
+        ];
+        for (told, cost, worth_it) in cases {
+            let mut pace = AdvertPace::proven();
+            pace.record(Micros::ZERO, told);
+            assert_eq!(
+                pace.wants_settling(Micros::from_secs(5), cost),
+                worth_it,
+                "{told} to {cost}"
+            );
+            assert!(!pace.wants_settling(Micros::from_millis(4_999), cost), "not within 5 s");
+            assert!(!pace.wants(Micros::from_secs(5), cost), "no other region does");
+        }
+        assert!(!AdvertPace::new().wants_settling(Micros::ZERO, ms(1)), "it is not up");
+        assert!(AdvertPace::proven().wants_settling(Micros::ZERO, ms(1)));
     }
 
     proptest! {

@@ -11,7 +11,7 @@
 //!    ids of a region that was split, [`Forwarding`]; how copies are kept alike, [`Replication`]; who may write it,
 //!    [`quorum`]; newcomers that a delegate admits, [`GrantBook`];
 //! 3. links: [`LinkCost`], [`LinkEstimate`], [`LossMeter`], [`SetUpEstimate`], [`RelayDelay`], [`Utilisation`],
-//!    [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
+//!    [`Strain`], [`LinkLiveness`], and which to open, [`MeshPlanner`]; clocks: [`LinkClock`], [`RootClock`];
 //! 4. routes: [`LinkState`], [`LinkStateDb`], when to announce and how it spreads ([`AdvertPace`], [`Flood`], and what others
 //!    may ask for: [`Allowance`]), [`ShortestPaths`], [`RouteTable`], [`RouteExplanation`]; large federations:
 //!    [`AreaMap`], [`Areas`];
@@ -60,6 +60,7 @@ mod mesh;
 mod relay_delay;
 mod root_clock;
 mod set_up;
+mod strain;
 mod transit;
 mod utilisation;
 
@@ -138,5 +139,6 @@ pub use route::{
 pub use set_up::SetUpEstimate;
 pub use signature::{BadKey, PublicKey, RegionKey, Seal};
 pub use store::{Store, StoreError};
+pub use strain::Strain;
 pub use transit::is_cut_region;
 pub use utilisation::Utilisation;

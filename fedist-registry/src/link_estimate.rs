@@ -20,6 +20,10 @@ use crate::{LinkCost, Micros};
 ///   as the deviation goes from 25 % to 100 % of the mean. So a small standing queue makes nobody change routes, an
 ///   unsteady link is priced in full;
 /// - lost share × (mean + 3 deviations).
+///
+/// While the own region is short of processor time its own queue is in every sample
+/// ([`set_own_queue`](Self::set_own_queue)): then only the minimum and the losses count, and the mean begins at the minimum
+/// when that is over.
 #[derive(Clone, Debug, Default)]
 pub struct LinkEstimate {
     /// Mean and deviation with 8 bits of fraction, enough for the gains to work on round trips of a few microseconds.
@@ -33,6 +37,8 @@ pub struct LinkEstimate {
     sampled_at: Micros,
     /// The side on which the last sample was far off the mean, if it was.
     off_side: Option<Ordering>,
+    /// Whether what seems to be the link's queue is the own region's.
+    own_queue: bool,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -69,6 +75,20 @@ impl LinkEstimate {
     /// Says what share of packets is lost, in thousandths; the shell reads it from the transport's own statistics.
     pub fn set_loss_permille(&mut self, permille: u16) {
         self.loss_permille = permille.min(1_000);
+    }
+
+    /// Says whether the own region is what queues; see [`Strain::hides_queues`](crate::Strain::hides_queues). When it no longer
+    /// is, the mean is the minimum again. Time-outs are as long as before, since the deviation stays.
+    pub fn set_own_queue(&mut self, now: Micros, own_queue: bool) {
+        let over = self.own_queue && !own_queue;
+        self.own_queue = own_queue;
+        if over
+            && let Some(min) = self.min_rtt_us(now)
+            && let Some(smoothed) = &mut self.smoothed
+        {
+            smoothed.mean_x256 = u64::from(min) << 8;
+            self.off_side = None;
+        }
     }
 
     /// The smoothed round trip; none before the first sample.
@@ -125,7 +145,10 @@ impl LinkEstimate {
         let min = u64::from(self.min_rtt_us(now)?);
         let deviation = u64::from(self.deviation_us());
         let queueing = (mean.saturating_sub(min) / 2).min(QUEUEING_MAX_US);
-        let queueing = queueing * queueing_weight_permille(mean, deviation) / 1_000;
+        let queueing = match self.own_queue {
+            true => 0,
+            false => queueing * queueing_weight_permille(mean, deviation) / 1_000,
+        };
         let losses = u64::from(self.loss_permille) * (mean + 3 * deviation) / 1_000;
         Some(queueing + losses)
     }
@@ -346,6 +369,43 @@ mod tests {
         estimate.set_loss_permille(20);
         assert_eq!(estimate.cost(secs(10)), Some(LinkCost::from_micros(50_000 + 2_000)));
         assert_eq!(estimate.queueing(secs(10)), Some(LinkCost::from_micros(2_000)));
+    }
+
+    #[test]
+    fn the_regions_own_queue_is_none_of_the_link_while_it_is_there_and_afterwards() {
+        let mut estimate = steady(80_000);
+        estimate.set_own_queue(secs(10), true);
+        for tick in 0..40 {
+            let late = if tick % 7 == 0 { 300 } else { 40_000 };
+            estimate.sample(secs(10) + Micros::from_millis(tick * 100), 80_000 + late);
+        }
+        let least = LinkCost::from_micros(40_000);
+        assert_eq!(estimate.cost(secs(14)), Some(least));
+        let patience = estimate.probe_timeout_us();
+        assert!(patience > 120_000, "answers are waited for as long as they take: {patience}");
+        estimate.set_own_queue(secs(14), false);
+        assert_eq!(estimate.cost(secs(14)), Some(least));
+        assert!(estimate.probe_timeout_us() > 100_000, "the deviation stays");
+        // From here on a queue is the link's.
+        for tick in 0..200 {
+            estimate.sample(secs(14) + Micros::from_millis(tick * 10), 100_000);
+        }
+        assert_eq!(estimate.cost(secs(16)), Some(LinkCost::from_micros(40_000 + 3_000)));
+    }
+
+    #[test]
+    fn a_queue_that_was_never_its_own_is_not_forgotten() {
+        let mut estimate = steady(20_000);
+        for tick in 0..200 {
+            estimate.sample(secs(10) + Micros::from_millis(tick * 10), 40_000);
+        }
+        let before = estimate.cost(secs(12));
+        estimate.set_own_queue(secs(12), false);
+        assert_eq!(estimate.cost(secs(12)), before);
+        let mut new = LinkEstimate::new();
+        new.set_own_queue(secs(1), true);
+        new.set_own_queue(secs(2), false);
+        assert_eq!(new.cost(secs(2)), None);
     }
 
     proptest! {

@@ -62,6 +62,8 @@ pub struct LinkLiveness {
     extensions: u8,
     patience: Patience,
     state: Liveness,
+    /// Datagrams that had come when they were counted last.
+    datagrams: u64,
 }
 
 impl LinkLiveness {
@@ -76,6 +78,7 @@ impl LinkLiveness {
             extensions: 0,
             patience: Patience::default(),
             state: Liveness::Up,
+            datagrams: 0,
         }
     }
 
@@ -87,6 +90,16 @@ impl LinkLiveness {
         self.last_probe = None;
         self.extensions = 0;
         std::mem::replace(&mut self.state, Liveness::Up) != Liveness::Up
+    }
+
+    /// Takes the number of datagrams that have come over the link so far, acknowledgements included, which nobody announces.
+    /// More than at the last count are a sign of life while an answer is awaited. Otherwise they are only counted: they came
+    /// with the last frames, perhaps a whole idle time ago, and a link that has died since would be believed alive for as long
+    /// again. So count as well before a wait begins ([`awaits`](Self::awaits), [`handle_tx`](Self::handle_tx)). Gives back
+    /// whether this ends a suspicion.
+    pub fn handle_count(&mut self, now: Micros, datagrams: u64) -> bool {
+        let more = std::mem::replace(&mut self.datagrams, datagrams) != datagrams;
+        more && self.awaits() && self.handle_rx(now)
     }
 
     /// Anything went out, probes included. Gives back whether this begins a wait, so that
@@ -125,7 +138,7 @@ impl LinkLiveness {
         self.state
     }
 
-    /// Whether an answer is awaited: then what came in since the last look is a sign of life, while it may be old otherwise.
+    /// Whether an answer is awaited.
     pub fn awaits(&self) -> bool {
         self.awaiting_since.is_some()
     }
@@ -406,6 +419,42 @@ mod tests {
             .step_by(30)
             .find(|now| link.handle_timeout(ms(*now), PATIENCE, ms(29)) == Liveness::Down);
         assert_eq!(down, Some(450), "370 ms, twice 29 ms more, and the next call");
+    }
+
+    #[test]
+    fn datagrams_that_came_before_the_wait_are_no_sign_of_life() {
+        let mut link = LinkLiveness::new(ms(0));
+        link.handle_timeout(ms(0), PATIENCE, NONE);
+        // The acknowledgements of the last frames, which are counted a whole idle time later.
+        assert!(!link.handle_count(ms(1_000), 7));
+        assert_eq!(link.heard_at(), ms(0));
+        assert!(link.wants_probe(ms(1_000)), "the idle time is over, whatever had come by then");
+        link.handle_tx(ms(1_000));
+        assert!(!link.handle_count(ms(1_050), 7), "nothing more came");
+        assert_eq!(link.handle_timeout(ms(1_200), PATIENCE, NONE), Liveness::Suspect);
+        assert!(link.handle_count(ms(1_210), 8), "one more ends the suspicion");
+        assert_eq!((link.state(), link.heard_at()), (Liveness::Up, ms(1_210)));
+    }
+
+    #[test]
+    fn a_dead_idle_link_is_found_in_time_although_its_last_acknowledgements_were_not_counted_yet() {
+        let mut link = LinkLiveness::new(ms(0));
+        link.handle_timeout(ms(0), PATIENCE, NONE);
+        link.handle_rx(ms(10));
+        // It dies; 9 datagrams had come. Counted by whoever looks only when asked to.
+        let mut suspect = None;
+        while suspect.is_none() {
+            let now = link.poll_timeout();
+            assert!(now < ms(5_000));
+            link.handle_count(now, 9);
+            if link.handle_timeout(now, PATIENCE, NONE) == Liveness::Suspect {
+                suspect = Some(now);
+            }
+            if link.wants_probe(now) {
+                link.handle_tx(now);
+            }
+        }
+        assert_eq!(suspect, Some(ms(10 + 1_000 + 200)), "one idle time and two time-outs");
     }
 
     #[test]

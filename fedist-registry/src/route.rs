@@ -125,9 +125,10 @@ pub enum RouteChange {
         /// By how much.
         saved: LinkCost,
     },
-    /// Cheaper than the path before by more than the larger of 1 % and 0.3 ms, for a minute.
+    /// Cheaper than the path before by more than the larger of 1 % and 0.3 ms, for a minute; by half as much for a
+    /// second in a region that settles.
     SlowlyCheaper {
-        /// By how much, at the end of the minute.
+        /// By how much, at the end of that time.
         saved: LinkCost,
     },
     /// A link of the path before is not there any more.
@@ -162,7 +163,7 @@ impl fmt::Display for RouteChange {
             Self::FirstSeen => f.write_str("the region was seen for the first time"),
             Self::Recovered => f.write_str("the region can be reached again"),
             Self::Cheaper { saved } => write!(f, "cheaper by {saved}"),
-            Self::SlowlyCheaper { saved } => write!(f, "cheaper by {saved} for a minute"),
+            Self::SlowlyCheaper { saved } => write!(f, "cheaper by {saved} for long enough"),
             Self::LinkDown { from, to } => write!(f, "link {from} → {to} is down"),
             Self::NoTransit { relay } => write!(f, "region {relay} takes no transit"),
             Self::Closing { from, to } => write!(f, "link {from} → {to} is about to close"),

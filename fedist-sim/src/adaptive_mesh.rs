@@ -111,6 +111,7 @@ impl AdaptiveMesh {
                 registry: &self.registry,
                 db: &db,
                 links: &links,
+                strained: false,
                 path: &|_| None,
                 set_up: &|_| SetUpEstimate::new(),
                 dialable: &|peer| matrix.one_way_us(at, index(peer)).is_some(),

@@ -2,6 +2,7 @@
 
 use fedist_registry::{
     AdvertPace, LinkAdvert, LinkCost, LinkEstimate, LinkState, LinkStateDb, Micros, RouteTable,
+    Strain,
 };
 
 use crate::RttMatrix;
@@ -19,6 +20,8 @@ pub struct FullMesh {
     tables: Vec<RouteTable>,
     changes: u64,
     relay: LinkCost,
+    /// Of all regions: they start together, and on one machine.
+    strain: Strain,
 }
 
 #[derive(Clone, Debug)]
@@ -38,7 +41,18 @@ impl FullMesh {
             tables,
             changes: 0,
             relay,
+            strain: Strain::new(Micros::ZERO),
         }
+    }
+
+    /// The share of their time in which the regions' threads are not free.
+    pub fn load(&mut self, now: Micros, share: f64) {
+        self.strain.handle_share(now, share);
+        let own_queue = self.strain.hides_queues(now);
+        self.links
+            .iter_mut()
+            .flatten()
+            .for_each(|link| link.estimate.set_own_queue(now, own_queue));
     }
 
     /// Every link measures one round trip, and what moved by enough is advertised. True if anything was.
@@ -55,7 +69,10 @@ impl FullMesh {
                 });
                 link.estimate.sample(now, u32::try_from(2 * one_way).unwrap_or(u32::MAX));
                 let cost = link.estimate.cost(now);
-                due |= cost.is_some_and(|cost| link.pace.wants(now, cost));
+                due |= cost.is_some_and(|cost| match self.strain.is_settling(now) {
+                    true => link.pace.wants_settling(now, cost),
+                    false => link.pace.wants(now, cost),
+                });
             }
             if due {
                 self.advertise(from, now);
@@ -68,6 +85,7 @@ impl FullMesh {
     /// Brings the routes of all regions up to date.
     pub fn update_routes(&mut self, now: Micros) {
         for table in &mut self.tables {
+            table.settle_until(self.strain.settling_until());
             self.changes += table.update(now, &self.db, &|_| false).len() as u64;
         }
     }

@@ -37,7 +37,7 @@ pub use outage::{Outage, Spread, link_losses, region_losses};
 pub use propagation::{Propagation, propagate};
 pub use rtt_matrix::RttMatrix;
 pub use rtt_model::{AdvertRate, RttModel, advert_rate};
-pub use saving::{Saving, saving_kept, saving_rows};
+pub use saving::{Saving, saving_after_strained_start, saving_kept, saving_rows};
 pub use scale::{LinkStateLoad, Machine, ScaleConfig, ScaleReport, simulate};
 pub use series::{SeriesOutcome, planetlab_rows, planetlab_series, run_series};
 pub use wiring::Wiring;

@@ -227,6 +227,7 @@ impl Federation {
                     registry: &self.registry,
                     db: &db,
                     links: &links,
+                    strained: false,
                     path: &|_| None,
                     set_up: &|_| SetUpEstimate::new(),
                     dialable: &|peer| latency[index(peer)].is_some(),

@@ -190,7 +190,7 @@ impl Link {
 }
 
 /// Bytes of a batch of records, as FeDist's sessions fill them. Longer records go alone.
-const BATCH_LEN: usize = 16 * 1024;
+const BATCH_LEN: usize = 32 * 1024;
 
 /// Batches between two moments at which others may run.
 const BATCHES: usize = 4;

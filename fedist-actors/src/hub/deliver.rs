@@ -64,10 +64,8 @@ impl Core {
                 continue;
             }
             let (mut len, mut count) = (first, 1);
-            while let Ok((next, _, more)) =
-                RecordHeader::decode_first(rest.get(len..).unwrap_or_default())
-                && matches!(next.kind, RecordKind::Tell | RecordKind::Ask)
-                && (next.to, next.type_hash) == (header.to, header.type_hash)
+            while let Some(more) =
+                rest.get(len..).and_then(|next| RecordHeader::continues(&rest, next))
             {
                 len += more;
                 count += 1;

@@ -65,13 +65,8 @@ impl Core {
             if port.liveness.poll_timeout() > now && !young {
                 continue;
             }
-            let received = port.tx.stats().datagrams_received;
-            if received != port.datagrams_received {
-                port.datagrams_received = received;
-                // On an idle link these came with the last frames, up to a whole idle time ago.
-                if port.liveness.awaits() && port.liveness.handle_rx(now) {
-                    recovered.push(*peer);
-                }
+            if port.liveness.handle_count(now, port.tx.stats().datagrams_received) {
+                recovered.push(*peer);
             }
             // What is stuck in the link's queues awaits a sign of life as much as what was just sent.
             if Class::ALL.iter().any(|class| port.tx.queued(*class) > 0) {

@@ -37,7 +37,6 @@ pub(super) struct LinkPort {
     pub(super) pace: AdvertPace,
     pub(super) last_probe: Micros,
     pub(super) measures: LinkMeasures,
-    pub(super) datagrams_received: u64,
     /// Frames of sessions in both directions, those in transit included.
     pub(super) carried: std::cell::Cell<u64>,
     /// Whether the other end keeps this link, and what this end has said about that.
@@ -63,6 +62,12 @@ impl LinkPort {
     /// Notes that something was sent: an answer (an acknowledgement at least) is now awaited. Gives back whether that wait
     /// begins here, so that the timer has to be armed for it.
     pub(super) fn liveness_tx(&mut self, now: Micros) -> bool {
+        // What came before is no answer. Where frames come all the time there is hardly anything uncounted, and counting has
+        // its price.
+        let rested = now.saturating_sub(self.liveness.heard_at()) >= COUNTED_AFTER;
+        if rested && !self.liveness.awaits() {
+            self.liveness.handle_count(now, self.tx.stats().datagrams_received);
+        }
         self.liveness.handle_tx(now)
     }
 }
@@ -190,6 +195,7 @@ impl Core {
         let serial = self.next_serial;
         let Link { tx, writer, rx, dialed, peer: identity, .. } = link;
         let (mut estimate, mut pace) = (LinkEstimate::new(), AdvertPace::new());
+        estimate.set_own_queue(now, self.measure.hides_queues(now));
         // The handshake has measured the round trip once already.
         if let Ok(rtt @ 1..) = u32::try_from(tx.stats().rtt_us) {
             estimate.sample(now, rtt);
@@ -214,7 +220,6 @@ impl Core {
                 pace,
                 last_probe: now,
                 measures: LinkMeasures::default(),
-                datagrams_received: 0,
                 carried: std::cell::Cell::new(0),
                 peer_wants: false,
                 told_wants: false,
@@ -357,4 +362,6 @@ impl Core {
 
 /// Links that a node holds at most, both directions together.
 pub(super) const MAX_LINKS: usize = fedist_registry::LinkState::MAX_LINKS;
+/// A link that was silent for this long has its datagrams counted before an answer is awaited.
+const COUNTED_AFTER: Micros = Micros::from_millis(5);
 pub(super) const HELLO_TIMEOUT: Micros = Micros::from_millis(5_000);

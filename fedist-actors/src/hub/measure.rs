@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use fedist_registry::{
     ClockAdvert, ClockEstimate, ClockInterval, ClockSample, LinkCost, LossMeter, Micros, RegionId,
-    RootClock, RouteNews, SetUpEstimate, Utilisation, is_cut_region,
+    RootClock, RouteNews, SetUpEstimate, Strain, Utilisation, is_cut_region,
 };
 use fedist_transport::link::LinkStats;
 
@@ -16,6 +16,9 @@ use super::{Core, control::Control, thread_time::ThreadTime};
 /// What measuring keeps.
 pub(super) struct Measure {
     utilisation: Utilisation,
+    strain: Strain,
+    /// What the links' estimates were told of it last.
+    hides_queues: bool,
     /// Of the hub's thread; made on it.
     thread: Option<ThreadTime>,
     turned_at: Micros,
@@ -100,6 +103,8 @@ impl Measure {
     pub(super) fn new(me: RegionId, boot: u32, clock_base_us: u64) -> Measure {
         Measure {
             utilisation: Utilisation::new(),
+            strain: Strain::new(Micros::ZERO),
+            hides_queues: false,
             thread: None,
             turned_at: Micros::ZERO,
             late: Micros::ZERO,
@@ -124,12 +129,33 @@ impl Measure {
         let spent = self.thread.get_or_insert_with(ThreadTime::of_this_thread).read();
         let late = std::mem::take(&mut self.late);
         self.utilisation.sample(now, spent.working, spent.waiting, late);
+        self.strain.handle_share(now, self.utilisation.share());
         true
     }
 
     /// Share of the time in which the hub's thread was not free, 0 to 1.
     pub(super) fn utilisation(&self) -> f64 {
         self.utilisation.share()
+    }
+
+    /// Whether this region has no processor time, so that it must not judge links.
+    pub(super) fn is_strained(&self) -> bool {
+        self.strain.is_strained()
+    }
+
+    /// Whether what the links seem to queue is this region's own queue for the processor.
+    pub(super) fn hides_queues(&self, now: Micros) -> bool {
+        self.strain.hides_queues(now)
+    }
+
+    /// Whether small differences are told and acted upon as well.
+    pub(super) fn is_settling(&self, now: Micros) -> bool {
+        self.strain.is_settling(now)
+    }
+
+    /// Until when that is, or was.
+    pub(super) fn settling_until(&self) -> Micros {
+        self.strain.settling_until()
     }
 
     /// Whether frames in transit should go elsewhere.
@@ -201,6 +227,13 @@ impl Core {
         }
         self.measure.residences = residences;
         self.judge_swamped(now);
+        let hides_queues = self.measure.hides_queues(now);
+        if hides_queues != self.measure.hides_queues {
+            self.measure.hides_queues = hides_queues;
+            let ports = self.links.values_mut().chain(self.greeting.values_mut());
+            ports.for_each(|port| port.estimate.set_own_queue(now, hides_queues));
+            tracing::debug!(hides_queues, utilisation = self.measure.utilisation(), "own queue");
+        }
         if now >= self.measure.every_second_at {
             self.measure.every_second_at = now + SECOND;
             self.measure_links(now);

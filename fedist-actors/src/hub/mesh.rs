@@ -175,8 +175,6 @@ impl Core {
     /// Runs the planner over the links as they are.
     fn with_planner<T>(&mut self, run: impl FnOnce(&mut MeshPlanner, &MeshView<'_>) -> T) -> T {
         let now = self.now();
-        // Without processor time this region measures itself, and would judge links by that.
-        let strained = self.measure.utilisation() > STRAINED;
         let links: Vec<OpenLink> = self
             .links
             .iter_mut()
@@ -184,7 +182,7 @@ impl Core {
                 peer: *peer,
                 dialed: port.dialed,
                 since: port.since,
-                cost: port.estimate.cost(now).filter(|_| !strained),
+                cost: port.estimate.cost(now),
                 carried: port.carried.get(),
                 peer_wants: port.peer_wants,
             })
@@ -195,6 +193,7 @@ impl Core {
             registry,
             db: self.areas.engine.graph(&self.db),
             links: &links,
+            strained: measure.is_strained(),
             path: &|to| routes.get(to).map(|route| route.cost),
             set_up: &|to| measure.set_up(to),
             dialable: &|to| {
@@ -402,6 +401,4 @@ const DIAL_SPREAD_MS: u64 = 250;
 const SECOND_DIALS_AFTER_MS: u64 = 2_000;
 /// Attempts under way at the same time. The parent is always dialed.
 const DIALS_AT_ONCE: usize = 8;
-/// Above this share of work and waiting for work the mesh learns nothing about its links.
-const STRAINED: f64 = 0.5;
 const REFUSED_PAUSE: Micros = Micros::from_millis(30_000);

@@ -176,7 +176,7 @@ impl Core {
                 Stalled::Large { header, body, gated } => {
                     let mut header = header;
                     let outcome = match self.asks.refreshed(&mut header, now) {
-                        true => slot.session.push(now, &header, &body),
+                        true => slot.session.push_shared(now, &header, &body),
                         false => Ok(()),
                     };
                     (Stalled::Large { header, body, gated }, gated, outcome)
@@ -280,6 +280,9 @@ impl Core {
             let Some(slot) = self.sessions.get_mut(&region) else {
                 return;
             };
+            if !slot.session.has_transmit() {
+                break;
+            }
             let Some(route) = self.routes.get(region) else {
                 break;
             };

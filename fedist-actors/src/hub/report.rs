@@ -59,6 +59,7 @@ impl Core {
                     rtt_deviation_ms: ms(Some(port.estimate.deviation_us())),
                     cost_ms: port.estimate.cost(now).map(cost_ms),
                     queueing_ms: port.estimate.queueing(now).map(cost_ms),
+                    told_ms: port.pace.told().map(cost_ms),
                     loss_permille: port.estimate.loss_permille(),
                     clock_offset_ms: clock.map(|clock| signed_ms(clock.offset_us())),
                     clock_error_ms: clock.map(|clock| clock.error_us() as f64 / 1000.0),

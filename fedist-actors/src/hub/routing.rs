@@ -7,7 +7,7 @@ use fedist_registry::{
     Status, fibre_estimate,
 };
 
-use super::Core;
+use super::{Core, links::LinkPort};
 
 /// What routing keeps.
 #[derive(Default)]
@@ -22,17 +22,25 @@ pub(super) struct Routing {
 }
 
 impl Core {
-    /// Announces link costs that moved by more than max(5 %, 1 ms), at most every 5 s per link.
+    /// Announces link costs that moved by more than max(5 %, 1 ms), or less while this region settles, at most every 5 s per
+    /// link.
     pub(super) fn advertise_costs(&mut self, now: Micros) {
         let links_moved = self.links.iter().any(|(peer, port)| {
             self.registry.is_live(*peer)
                 && self.may_announce(*peer, port, now)
-                && port.estimate.cost(now).is_some_and(|cost| port.pace.wants(now, cost))
+                && port.estimate.cost(now).is_some_and(|cost| self.is_news_of(port, now, cost))
         });
         let moved = links_moved || self.relay_delay_moved(now);
         if moved {
             self.update_own_state();
             self.schedule_recompute(RouteNews::Moved);
+        }
+    }
+
+    fn is_news_of(&self, port: &LinkPort, now: Micros, cost: LinkCost) -> bool {
+        match self.measure.is_settling(now) {
+            true => port.pace.wants_settling(now, cost),
+            false => port.pace.wants(now, cost),
         }
     }
 
@@ -48,7 +56,7 @@ impl Core {
                 continue;
             }
             if let Some(cost) = port.estimate.cost(now) {
-                moved |= port.pace.wants(now, cost);
+                moved |= self.is_news_of(port, now, cost);
                 let half_trip = port.estimate.min_rtt_us(now).map_or(0, |rtt| u64::from(rtt / 2));
                 let propagation = LinkCost::from_micros(half_trip).units();
                 let queueing = cost.units().saturating_sub(propagation);
@@ -196,6 +204,7 @@ impl Core {
             .filter_map(|region| Some((*region, self.routes.get(*region)?.clone())))
             .collect();
         let graph = self.areas.engine.graph(&self.db);
+        self.routes.settle_until(self.measure.settling_until());
         let changed = self.routes.update(now, graph, &suspect);
         self.routes.refresh_seconds(now, graph, &suspect, self.sessions.keys().copied());
         self.routing.seconds = (self.sessions.len(), now);

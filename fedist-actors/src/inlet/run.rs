@@ -33,11 +33,11 @@ impl RunRoom {
     /// Takes room for `count` messages, unless more than `capacity` would wait.
     fn take(&self, count: usize, capacity: usize) -> bool {
         let before = self.0.fetch_add(count, Ordering::AcqRel);
-        if before > 0 && before + count > capacity {
+        let fits = before + count <= capacity;
+        if !fits {
             self.give_back(count);
-            return false;
         }
-        true
+        fits
     }
 
     fn give_back(&self, count: usize) {
@@ -55,20 +55,46 @@ pub(crate) struct Run {
 
 /// A run on its way through a mailbox, by its message type.
 pub(crate) struct RunOf<M: actix::Message> {
-    run: Run,
+    /// `None` once it was given back.
+    run: Option<Run>,
     pid: RegionPid,
     codec: Codec<M>,
-    /// Header of the record that was decoded for the mailbox.
-    first: RecordHeader,
     /// Where the next record begins, and how many are left.
     at: usize,
     left: usize,
 }
 
+/// A request that is being handled: when its handler panics, its sender hears that there will be no answer.
+struct Request<'a> {
+    node: &'a Node,
+    src: RegionId,
+    header: &'a RecordHeader,
+    pid: RegionPid,
+    open: bool,
+}
+
+impl Request<'_> {
+    fn answer(mut self, answer: Result<Bytes, AskError>) {
+        self.open = false;
+        reply(self.node, self.src, self.header, answer);
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            reply(self.node, self.src, self.header, Err(AskError::NoReply(self.pid)));
+        }
+    }
+}
+
+/// The answer of a handler to bytes; an error where it gave none.
+type EncodeAnswer<R> = fn(RegionPid, Result<R, ()>) -> Result<Bytes, AskError>;
+
 /// How messages of a type are read and their answers written.
 pub(crate) struct Codec<M: actix::Message> {
     pub(crate) decode: fn(&[u8]) -> Result<M, String>,
-    pub(crate) encode: fn(RegionPid, Result<M::Result, ()>) -> Result<Bytes, AskError>,
+    pub(crate) encode: EncodeAnswer<M::Result>,
 }
 
 impl<M: actix::Message> Clone for Codec<M> {
@@ -97,7 +123,7 @@ where
     M: actix::Message + 'static,
 {
     let count = run.count;
-    let Ok((first, body, at)) = RecordHeader::decode_first(&run.records) else {
+    let Ok((_, body, _)) = RecordHeader::decode_first(&run.records) else {
         return Err(run);
     };
     if !room.take(count, run.node.inner().mailbox_capacity) {
@@ -107,7 +133,7 @@ where
         room.give_back(count);
         return Err(run);
     };
-    ATTACHED.set(Some(Box::new(RunOf { run, pid, codec, first, at, left: count })));
+    ATTACHED.set(Some(Box::new(RunOf { run: Some(run), pid, codec, at: 0, left: count })));
     let sent = send(message);
     let attached = ATTACHED.take();
     if sent.is_ok() {
@@ -115,7 +141,10 @@ where
     }
     room.give_back(count);
     match attached.map(|attached| attached.downcast::<RunOf<M>>()) {
-        Some(Ok(run)) => Err(run.run),
+        Some(Ok(mut refused)) => match refused.run.take() {
+            Some(run) => Err(run),
+            None => Ok(()),
+        },
         // It was packed although it was refused: gone with its envelope.
         _ => Ok(()),
     }
@@ -155,9 +184,9 @@ where
             return;
         };
         ctx.run_room().give_back(1);
-        run.left -= 1;
-        let first = run.first;
-        run.handle(actor, ctx, &first, message);
+        if let Some(header) = run.next().map(|(header, _)| header) {
+            run.handle(actor, ctx, &header, message);
+        }
         if run.left > 0 {
             ctx.begin_run(run);
         }
@@ -177,27 +206,48 @@ where
     M::Result: Send,
 {
     fn go_on(&mut self, actor: &mut A, ctx: &mut Context<A>, budget: &mut u32) -> bool {
-        let decoder = Decoder::new(&self.run.node, self.run.src);
-        let records = self.run.records.clone();
-        let mut handled = 0;
-        while self.left > 0 && *budget > 0 && !ctx.is_held_up() {
-            let rest = records.get(self.at..).unwrap_or_default();
-            // The session has checked the whole frame.
-            let Ok((header, body, len)) = RecordHeader::decode_first(rest) else {
-                handled += std::mem::take(&mut self.left);
+        let Some(decoder) = self.run.as_ref().map(|run| Decoder::new(&run.node, run.src)) else {
+            return true;
+        };
+        let before = self.left;
+        while *budget > 0 && !ctx.is_held_up() {
+            let codec = self.codec;
+            let Some((header, body)) = self.next() else {
                 break;
             };
-            self.at += len;
-            self.left -= 1;
             *budget -= 1;
-            handled += 1;
-            match decoder.decode(|| (self.codec.decode)(body)) {
+            match decoder.decode(|| (codec.decode)(body)) {
                 Ok(message) => self.handle(actor, ctx, &header, message),
                 Err(detail) => self.undecodable(&header, detail),
             }
         }
-        ctx.run_room().give_back(handled);
+        ctx.run_room().give_back(before - self.left);
         self.left == 0
+    }
+}
+
+impl<M: actix::Message> RunOf<M> {
+    /// The next record. The session has checked the whole frame, so there is one while any is left.
+    fn next(&mut self) -> Option<(RecordHeader, &[u8])> {
+        let rest = self.run.as_ref()?.records.get(self.at..).filter(|_| self.left > 0)?;
+        let Ok((header, body, len)) = RecordHeader::decode_first(rest) else {
+            self.left = 0;
+            return None;
+        };
+        self.at += len;
+        self.left -= 1;
+        Some((header, body))
+    }
+}
+
+/// Its actor has ended: whoever waits for an answer hears that there is none.
+impl<M: actix::Message> Drop for RunOf<M> {
+    fn drop(&mut self) {
+        while let Some(header) = self.next().map(|(header, _)| header) {
+            if let (RecordKind::Ask, Some(run)) = (header.kind, &self.run) {
+                reply(&run.node, run.src, &header, Err(AskError::NoReply(self.pid)));
+            }
+        }
     }
 }
 
@@ -210,21 +260,21 @@ where
     where
         A: Actor<Context = Context<A>> + Handler<M>,
     {
-        let response = <A as Handler<M>>::handle(actor, message, ctx);
-        if header.kind != RecordKind::Ask {
-            response.handle(ctx, None);
-            return;
-        }
+        let Some(run) = self.run.as_ref().filter(|_| header.kind == RecordKind::Ask) else {
+            let response = <A as Handler<M>>::handle(actor, message, ctx);
+            return response.handle(ctx, None);
+        };
+        let (node, src, pid) = (&run.node, run.src, self.pid);
+        let mut request = Request { node, src, header, pid, open: true };
         let (sender, mut answer) = oneshot::channel();
-        response.handle(ctx, Some(sender));
-        let (node, src, header) = (&self.run.node, self.run.src, *header);
+        <A as Handler<M>>::handle(actor, message, ctx).handle(ctx, Some(sender));
+        let encode = self.codec.encode;
         match answer.try_recv() {
-            Ok(answer) => reply(node, src, &header, (self.codec.encode)(self.pid, Ok(answer))),
-            Err(oneshot::error::TryRecvError::Closed) => {
-                reply(node, src, &header, Err(AskError::NoReply(self.pid)));
-            }
+            Ok(answer) => request.answer(encode(pid, Ok(answer))),
+            Err(oneshot::error::TryRecvError::Closed) => {}
             Err(oneshot::error::TryRecvError::Empty) => {
-                let (node, pid, encode) = (node.clone(), self.pid, self.codec.encode);
+                request.open = false;
+                let (node, header) = (node.clone(), *header);
                 actix_rt::spawn(async move {
                     let answer = answer.await.map_err(drop);
                     reply(&node, src, &header, encode(pid, answer));
@@ -234,7 +284,10 @@ where
     }
 
     fn undecodable(&self, header: &RecordHeader, detail: String) {
-        let (node, src) = (&self.run.node, self.run.src);
+        let Some(Run { node, src, .. }) = &self.run else {
+            return;
+        };
+        let src = *src;
         let message = node.type_name(header.type_hash);
         tracing::warn!(%src, %message, detail, "undecodable message");
         if header.kind == RecordKind::Ask {

@@ -34,6 +34,9 @@ pub struct MeshView<'a> {
     pub db: &'a LinkStateDb,
     /// The own links that are up.
     pub links: &'a [OpenLink],
+    /// Whether this region has no processor time: then it measures itself, and nothing is learnt about what links cost. See
+    /// [`Strain`](crate::Strain).
+    pub strained: bool,
     /// What the present way to a region costs: how near it is taken to be while nothing better is known.
     pub path: &'a dyn Fn(RegionId) -> Option<LinkCost>,
     /// What it takes to open a link to a region.
@@ -421,7 +424,7 @@ impl MeshPlanner {
                 let weight = (seconds / RATE_SECONDS).min(1.0);
                 judged.rate += weight * (carried as f64 / seconds - judged.rate);
             }
-            if let Some(cost) = link.cost {
+            if let Some(cost) = link.cost.filter(|_| !view.strained) {
                 let fresh = Remembered::new(now, cost);
                 let held = self.memory.entry(link.peer).or_insert(fresh);
                 if now.saturating_sub(held.at) > self.config.memory {

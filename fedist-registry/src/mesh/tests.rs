@@ -47,6 +47,7 @@ struct Bench {
     links: Vec<OpenLink>,
     edges: Vec<(u16, u16, u64)>,
     nobody_answers: Vec<u16>,
+    strained: bool,
     now: Micros,
 }
 
@@ -60,6 +61,7 @@ impl Bench {
             links: Vec::new(),
             edges: Vec::new(),
             nobody_answers: Vec::new(),
+            strained: false,
             now: Micros::from_secs(1_000),
         }
     }
@@ -116,6 +118,7 @@ impl Bench {
             registry: &self.registry,
             db: &db,
             links: &self.links,
+            strained: self.strained,
             path: &|_| None,
             set_up: &|_| SetUpEstimate::new(),
             dialable: &|peer| !self.nobody_answers.contains(&peer.get()),
@@ -156,6 +159,7 @@ fn reasons(me: u16, registry: &Registry, config: &MeshConfig) -> Vec<(u16, LinkR
         registry,
         db: &LinkStateDb::new(),
         links: &[],
+        strained: false,
         path: &|_| None,
         set_up: &|_| SetUpEstimate::new(),
         dialable: &|_| true,
@@ -265,6 +269,29 @@ fn a_link_opened_in_vain_is_closed_gracefully_and_not_tried_again() {
     }
     let direct = bench.planner.estimate(region(3), bench.now, &bench.registry);
     assert_eq!(direct, Some(LinkCost::from_micros(90_000)));
+}
+
+#[test]
+fn a_region_without_processor_time_judges_no_link_and_remembers_no_cost() {
+    let mut bench = square(MeshConfig::default());
+    bench.talk(3, 50);
+    bench.plan();
+    // What it measures is its own queue: by that the way over 2 would be shorter.
+    bench.link(1, 3, 90);
+    bench.strained = true;
+    for _ in 0..60 {
+        bench.talk(3, 10);
+        let plan = bench.plan();
+        assert!(!plan.retiring.contains(&region(3)) && !plan.close.contains(&region(3)));
+    }
+    assert_eq!(bench.planner.estimate(region(3), bench.now, &bench.registry), None);
+    // One that has time, and measures the same, takes the link out of the routes.
+    bench.strained = false;
+    let retired = (0..60).any(|_| {
+        bench.talk(3, 10);
+        bench.plan().retiring.contains(&region(3))
+    });
+    assert!(retired);
 }
 
 #[test]
@@ -378,6 +405,7 @@ fn incoming_links_have_a_limit_and_the_least_useful_makes_room() {
             registry: &bench.registry,
             db: &db,
             links,
+            strained: false,
             path: &|_| None,
             set_up: &|_| SetUpEstimate::new(),
             dialable: &|_| true,
@@ -429,6 +457,7 @@ fn two_that_both_have_no_address_want_no_link_to_each_other() {
         registry: &registry,
         db: &LinkStateDb::new(),
         links: &[],
+        strained: false,
         path: &|_| None,
         set_up: &|_| SetUpEstimate::new(),
         dialable: &dialable,
@@ -500,6 +529,7 @@ fn a_region_that_is_parted_from_is_let_go_whatever_speaks_for_it() {
             registry: &bench.registry,
             db: &LinkStateDb::new(),
             links: &bench.links,
+            strained: false,
             path: &|_| None,
             set_up: &|_| SetUpEstimate::new(),
             dialable: &|_| true,
@@ -547,6 +577,7 @@ fn a_parent_that_wants_no_link_is_asked_again_only_where_there_is_no_other_way()
             registry: &registry,
             db: &LinkStateDb::new(),
             links: &[],
+            strained: false,
             path: &|_| path,
             set_up: &|_| SetUpEstimate::new(),
             dialable: &|_| true,

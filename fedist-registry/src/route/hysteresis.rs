@@ -3,6 +3,24 @@
 use super::RouteChange;
 use crate::{LinkCost, Micros};
 
+/// What a small advantage is, and how long it must last.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct SmallTier {
+    /// More than one part in so many of the present cost.
+    part: u32,
+    /// And more than this.
+    floor: LinkCost,
+    patience: Micros,
+}
+
+impl SmallTier {
+    pub(super) const USUAL: SmallTier =
+        SmallTier { part: 100, floor: LinkCost::from_units(30), patience: Micros::from_secs(60) };
+    /// While a region settles. The second is there so that the states that several regions send at the same time are in.
+    pub(super) const SETTLING: SmallTier =
+        SmallTier { part: 200, floor: LinkCost::from_units(15), patience: Micros::from_secs(1) };
+}
+
 /// What to do about a path that is not the cheapest.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -17,30 +35,29 @@ pub(super) enum Verdict {
 /// max(1 %, 0.3 ms) for a minute without a break. (A flat 5 % keeps 76 % of what the cheapest paths would gain over the
 /// PlanetLab series, a flat 1 % keeps 98 % and flaps.)
 ///
-/// `deadline` is what the last verdict about this path said to wait for, if it did.
+/// `deadline` is what the last verdict about this path said to wait for, if it did; `small` is the second tier, less strict
+/// where the present path was chosen by costs that were not worth much.
 pub(super) fn weigh(
     now: Micros,
     present: LinkCost,
     other: LinkCost,
     deadline: Option<Micros>,
+    small: SmallTier,
 ) -> Verdict {
     let saved = LinkCost::from_units(present.units().saturating_sub(other.units()));
     let more_than = |share: u32, floor: u32| saved.units() > (present.units() / share).max(floor);
     if more_than(20, 100) {
         return Verdict::Leave(RouteChange::Cheaper { saved });
     }
-    if !more_than(100, 30) {
+    if !more_than(small.part, small.floor.units()) {
         return Verdict::Stay;
     }
     match deadline {
         Some(at) if at <= now => Verdict::Leave(RouteChange::SlowlyCheaper { saved }),
-        Some(at) => Verdict::Wait(at),
-        None => Verdict::Wait(now + PATIENCE),
+        Some(at) => Verdict::Wait(at.min(now + small.patience)),
+        None => Verdict::Wait(now + small.patience),
     }
 }
-
-/// How long a small advantage must last.
-pub(super) const PATIENCE: Micros = Micros::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -53,10 +70,10 @@ mod tests {
     #[test]
     fn a_large_advantage_counts_at_once_and_a_small_one_after_a_minute() {
         let start = Micros::from_secs(7);
-        let due = start + PATIENCE;
+        let due = start + SmallTier::USUAL.patience;
         let check = |present, other, deadline, now, expected| {
             assert_eq!(
-                weigh(now, us(present), us(other), deadline),
+                weigh(now, us(present), us(other), deadline, SmallTier::USUAL),
                 expected,
                 "{present} {other} {deadline:?}"
             );
@@ -76,5 +93,20 @@ mod tests {
         check(100_000, 99_000, Some(due), due, Verdict::Stay);
         check(2_000, 1_700, Some(due), due, Verdict::Stay);
         check(2_000, 3_000, Some(due), due, Verdict::Stay);
+    }
+
+    #[test]
+    fn while_it_settles_half_the_advantage_for_a_second_is_enough() {
+        let start = Micros::from_secs(7);
+        let hurried =
+            |now, deadline| weigh(now, us(100_000), us(98_000), deadline, SmallTier::SETTLING);
+        let soon = Verdict::Wait(start + SmallTier::SETTLING.patience);
+        assert_eq!(hurried(start, None), soon);
+        assert_eq!(hurried(start, Some(start + SmallTier::USUAL.patience)), soon);
+        let sooner = start + Micros::from_millis(500);
+        assert_eq!(hurried(start, Some(sooner)), Verdict::Wait(sooner));
+        // And half as much is enough.
+        let small = |other| weigh(start, us(20_000), us(other), None, SmallTier::SETTLING);
+        assert_eq!((small(19_840), small(19_850)), (soon, Verdict::Stay));
     }
 }

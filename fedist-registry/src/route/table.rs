@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{
     Avoid, Hops, Route, RouteChange, ShortestPaths,
-    hysteresis::{Verdict, weigh},
+    hysteresis::{SmallTier, Verdict, weigh},
     second_path,
     shortest_paths::Length,
 };
@@ -23,6 +23,7 @@ pub struct RouteTable {
     reached: usize,
     deadline: Option<Micros>,
     seconds: Arc<BTreeMap<RegionId, Second>>,
+    settles_until: Micros,
 }
 
 /// When and why the route to one region changed last.
@@ -67,6 +68,7 @@ impl RouteTable {
             reached: 0,
             deadline: None,
             seconds: Arc::default(),
+            settles_until: Micros::ZERO,
         }
     }
 
@@ -75,6 +77,12 @@ impl RouteTable {
         let mut table = RouteTable::empty(origin);
         table.update(Micros::ZERO, db, &|_| false);
         table
+    }
+
+    /// Until then a path is left for one that is cheaper by more than max(0.5 %, 0.15 ms) for 1 s, since the present ones were
+    /// chosen by costs that were not worth much; see [`Strain`](crate::Strain). Counts from the next [`update`](Self::update).
+    pub fn settle_until(&mut self, until: Micros) {
+        self.settles_until = until;
     }
 
     /// Brings the routes up to date with the link states, and returns the destinations whose path is another one than
@@ -101,6 +109,8 @@ impl RouteTable {
         let mut changed = Vec::new();
         let mut deadline = Micros::MAX;
         let mut reached = 0;
+        let settles = now < self.settles_until;
+        let small = if settles { SmallTier::SETTLING } else { SmallTier::USUAL };
         let rows = Arc::make_mut(&mut self.rows);
         if rows.len() < best.bound() {
             rows.resize_with(best.bound(), Row::default);
@@ -135,6 +145,7 @@ impl RouteTable {
                 paths,
                 destination,
                 sound.then_some(suspects),
+                small,
             ) {
                 Ok(present) => present.cost(),
                 Err(change) => {
@@ -330,6 +341,10 @@ impl Row {
 
     /// What the path in use costs now, or why the one of `paths` takes its place. `paths` has one. `suspects` is none where
     /// all ways lead through them.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "they are one update's, of which this is the inner part"
+    )]
     fn verdict(
         &mut self,
         now: Micros,
@@ -338,6 +353,7 @@ impl Row {
         paths: &ShortestPaths,
         destination: RegionId,
         suspects: Option<&dyn Fn(RegionId) -> bool>,
+        small: SmallTier,
     ) -> Result<Length, RouteChange> {
         let leaves_at = mem::replace(&mut self.leaves_at, Micros::MAX);
         let Some(best) = paths.length(destination).filter(|_| self.is_reached()) else {
@@ -365,7 +381,7 @@ impl Row {
             }
         }
         let deadline = (leaves_at != Micros::MAX).then_some(leaves_at);
-        match weigh(now, present.cost(), best.cost(), deadline) {
+        match weigh(now, present.cost(), best.cost(), deadline, small) {
             Verdict::Stay => Ok(present),
             Verdict::Wait(at) => {
                 self.leaves_at = at;

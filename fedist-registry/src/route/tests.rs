@@ -259,6 +259,29 @@ fn a_small_advantage_is_taken_when_it_has_lasted_a_minute() {
 }
 
 #[test]
+fn a_region_that_settles_takes_a_small_advantage_after_a_second() {
+    let db = |upper: u64, lower: u64| mesh(&[(1, 2, 10), (2, 4, upper), (1, 3, 10), (3, 4, lower)]);
+    let mut table = RouteTable::compute(region(1), &db(90, 200));
+    let none = |_: RegionId| false;
+    let (start, second) = (Micros::from_secs(100), Micros::from_secs(1));
+    assert!(table.update(start, &db(90, 88), &none).is_empty());
+    table.settle_until(start + Micros::from_secs(30));
+    assert!(table.update(start, &db(90, 88), &none).is_empty());
+    assert_eq!(
+        table.next_deadline(),
+        Some(start + second),
+        "it need not wait for the whole minute"
+    );
+    assert_eq!(table.update(start + second, &db(90, 88), &none), regions(&[4]));
+    // One whose time has begun ends it; then it takes a minute again.
+    let late = start + Micros::from_millis(29_500);
+    assert!(table.update(late, &db(86, 88), &none).is_empty());
+    assert_eq!(table.update(late + second, &db(86, 88), &none), regions(&[4]));
+    assert!(table.update(late + second, &db(86, 84), &none).is_empty());
+    assert_eq!(table.next_deadline(), Some(late + second + Micros::from_secs(60)));
+}
+
+#[test]
 fn second_paths_are_there_for_those_that_are_wanted_and_share_no_relay_where_that_can_be() {
     // To 4: over 2 and 5, or cheaper over 3 and 5 too, or dear over 6 alone. To 7: only over 2.
     let db = mesh(&[

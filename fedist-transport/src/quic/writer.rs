@@ -57,12 +57,19 @@ impl Stream {
     /// Adds a frame to what is to be written.
     fn lay_out(&mut self, mut frame: QueuedFrame, stamp: Stamp) {
         frame.header.stamp = stamp;
-        if self.buffer.capacity() < HOP_HEADER_LEN + 2 * INLINE {
-            self.buffer.reserve(BLOCK_LEN);
+        let inline = match frame.header.class {
+            Class::Bulk => INLINE,
+            Class::Control | Class::Message => INLINE_BATCH,
+        };
+        let parts = frame.parts.iter().map(Bytes::len).filter(|len| *len <= inline);
+        let need = HOP_HEADER_LEN + parts.sum::<usize>();
+        if self.buffer.capacity() - self.buffer.len() < need {
+            self.close_buffer();
+            self.buffer.reserve(need.max(BLOCK_LEN));
         }
         self.buffer.extend_from_slice(&frame.header.encode());
         for part in frame.parts {
-            if part.len() <= INLINE {
+            if part.len() <= inline {
                 self.buffer.extend_from_slice(&part);
             } else {
                 self.chunks.push(self.buffer.split().freeze());
@@ -237,6 +244,9 @@ pub(super) fn is_tls(code: TransportErrorCode) -> bool {
 /// Parts up to this are copied behind their header: cheaper than a piece of their own in quinn's
 /// send buffer.
 const INLINE: usize = 1024;
+/// The same for batches of messages. For each packet quinn looks through the pieces of what is not acknowledged from the
+/// first one on, so the fewer they are the better.
+const INLINE_BATCH: usize = 33 * 1024;
 
 /// Frames' headers and small parts are carved out of blocks of this size.
-const BLOCK_LEN: usize = 16 * 1024;
+const BLOCK_LEN: usize = 64 * 1024;

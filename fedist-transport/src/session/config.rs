@@ -25,7 +25,7 @@ pub struct SessionConfig {
     /// Bytes accepted and not yet sent, per lane; beyond it `push` says `Full`. Default 16 MiB.
     /// One record is always accepted into an empty queue.
     pub queue_bytes: usize,
-    /// Size at which a batch of records is closed under load. Default 16 KiB. Larger frames cost
+    /// Size at which a batch of records is closed under load. Default 32 KiB. Larger frames cost
     /// less per record and delay what is behind them; at most one frame's payload.
     pub batch_bytes: usize,
     /// Longest body. Default 16 MiB; the receiver refuses to reassemble more.
@@ -57,7 +57,7 @@ impl Default for SessionConfig {
             session_timeout: Micros::from_millis(10_000),
             window_bytes: 8 << 20,
             queue_bytes: 16 << 20,
-            batch_bytes: 16 << 10,
+            batch_bytes: 32 << 10,
             max_message: 16 << 20,
             min_rto: Micros::from_millis(200),
             max_rto: Micros::from_millis(2_000),

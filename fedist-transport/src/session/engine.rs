@@ -125,7 +125,32 @@ impl Session {
         if lane.is_full(need, self.config.queue_bytes) {
             return Err(PushError::Full);
         }
-        self.place(now, header, body);
+        if large {
+            self.place_large(now, header, &Bytes::copy_from_slice(body));
+        } else {
+            self.place(now, header, body);
+        }
+        Ok(())
+    }
+
+    /// As [`push`](Self::push), for a body that is shared: a large one is not copied.
+    ///
+    /// # Errors
+    /// [`PushError`]; nothing has changed then.
+    pub fn push_shared(
+        &mut self,
+        now: Micros,
+        header: &RecordHeader,
+        body: &Bytes,
+    ) -> Result<(), PushError> {
+        let (need, max) = (header.encoded_len(body.len()), self.config.max_message);
+        if need <= MAX_RECORDS_LEN || body.len() > max || self.goodbye.is_some() {
+            return self.push(now, header, body);
+        }
+        if self.tx[Lane::Bulk as usize].is_full(need, self.config.queue_bytes) {
+            return Err(PushError::Full);
+        }
+        self.place_large(now, header, body);
         Ok(())
     }
 
@@ -172,10 +197,26 @@ impl Session {
         header.to.is_some_and(|to| self.behind_bulk.holds(to, bulk_acked))
     }
 
-    /// Puts a record into its lane.
+    /// Puts a record that is larger than a frame into the bulk lane.
+    fn place_large(&mut self, now: Micros, header: &RecordHeader, body: &Bytes) {
+        let [message, bulk] = &mut self.tx;
+        let bulk_acked = bulk.acked();
+        if message.is_empty() && bulk.is_empty() {
+            self.timers.begin_waiting(now);
+        }
+        // The barrier must name a closed frame: one that is still open could later be given a
+        // barrier of its own that points back here.
+        message.close_batch();
+        bulk.push_large(header, body, message.last_closed());
+        if let Some(to) = header.to {
+            self.behind_bulk.note(to, bulk.last_seq(), bulk_acked);
+        }
+        self.stats.accepted += 1;
+    }
+
+    /// Puts a record that fits into a frame into its lane.
     fn place(&mut self, now: Micros, header: &RecordHeader, body: &[u8]) {
-        let large = header.encoded_len(body.len()) > MAX_RECORDS_LEN;
-        let to_bulk = large || self.goes_to_bulk(header);
+        let to_bulk = self.goes_to_bulk(header);
         let [message, bulk] = &mut self.tx;
         let bulk_acked = bulk.acked();
         if message.is_empty() && bulk.is_empty() {
@@ -183,15 +224,9 @@ impl Session {
         }
         let batch = self.config.batch_len();
         if to_bulk {
-            // The barrier must name a closed frame: one that is still open could later be given a
-            // barrier of its own that points back here.
+            // As for a large one.
             message.close_batch();
-            let barrier = message.last_closed();
-            if large {
-                bulk.push_large(header, body, barrier);
-            } else {
-                bulk.push(header, body, barrier, batch);
-            }
+            bulk.push(header, body, message.last_closed(), batch);
             if let Some(to) = header.to {
                 self.behind_bulk.note(to, bulk.last_seq(), bulk_acked);
             }
@@ -238,8 +273,16 @@ impl Session {
         }
         let flags = if self.probe_now { FLAG_PROBE } else { 0 };
         self.probe_now = false;
-        let header = self.header(SessionHeader { flags, ..BARE });
+        let header = self.header(SessionHeader { flags, ..BARE }, &[]);
         Some(bare(header))
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) may give something. Costs less than asking for it.
+    pub fn has_transmit(&self) -> bool {
+        self.goodbye_now
+            || self.ack_now
+            || self.probe_now
+            || self.tx.iter().any(LaneTx::has_transmit)
     }
 
     /// Says that frames of `class` cannot be passed on now, or can again. While blocked they stay
@@ -341,13 +384,14 @@ impl Session {
     }
 
     fn frame(&mut self, lane: Lane, outgoing: Outgoing, retransmit: bool) -> Transmit {
-        let header = self.header(SessionHeader {
+        let fields = SessionHeader {
             lane: Some(lane),
             record_count: outgoing.count,
             seq: outgoing.seq,
             barrier: outgoing.barrier,
             ..BARE
-        });
+        };
+        let header = self.header(fields, &outgoing.lead);
         Transmit { class: class_of(lane), header, records: outgoing.content, retransmit }
     }
 
@@ -365,15 +409,16 @@ impl Session {
 
     /// Encodes the completed header. Each frame acknowledges, so no acknowledgement is due
     /// afterwards.
-    fn header(&mut self, fields: SessionHeader) -> Bytes {
+    fn header(&mut self, fields: SessionHeader, lead: &[u8]) -> Bytes {
         let header = self.complete(fields);
         self.ack_now = false;
         self.unacknowledged = 0;
         self.timers.ack_sent();
-        if self.header_block.capacity() < SESSION_HEADER_LEN {
+        if self.header_block.capacity() < SESSION_HEADER_LEN + lead.len() {
             self.header_block.reserve(HEADER_BLOCK_LEN);
         }
         self.header_block.put_slice(&header.encode());
+        self.header_block.put_slice(lead);
         self.header_block.split().freeze()
     }
 }

@@ -94,9 +94,9 @@ pub enum PushError {
 pub struct Transmit {
     /// Priority class of the frame.
     pub class: Class,
-    /// The encoded session header.
+    /// The encoded session header, and what goes before a piece of a large record.
     pub header: Bytes,
-    /// The records; empty for a frame that only acknowledges, probes or says goodbye.
+    /// The records, or the piece; empty for a frame that only acknowledges, probes or says goodbye.
     pub records: Bytes,
     /// The frame has been handed out before.
     pub retransmit: bool,

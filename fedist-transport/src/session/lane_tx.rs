@@ -40,6 +40,8 @@ pub(super) struct LaneTx {
 
 #[derive(Debug)]
 struct Frame {
+    /// What goes before a piece of a large record.
+    lead: Bytes,
     content: Bytes,
     barrier: u64,
     sent_at: Micros,
@@ -76,6 +78,7 @@ pub(super) struct Outgoing {
     pub(super) seq: u64,
     pub(super) barrier: u64,
     pub(super) count: u16,
+    pub(super) lead: Bytes,
     pub(super) content: Bytes,
 }
 
@@ -119,7 +122,7 @@ impl LaneTx {
         }
         self.records += u64::from(count);
         if self.open.is_empty() && len >= batch / 4 {
-            self.enqueue(records.clone(), count, 0, Pieces::Whole);
+            self.enqueue(Bytes::new(), records.clone(), count, 0, Pieces::Whole);
             return;
         }
         if self.open.is_empty() && self.open.capacity() < len.max(batch) {
@@ -133,25 +136,25 @@ impl LaneTx {
     }
 
     /// Adds one record that is larger than a frame, in pieces of their own frames.
-    pub(super) fn push_large(&mut self, header: &RecordHeader, body: &[u8], barrier: u64) {
+    /// The pieces share its body.
+    pub(super) fn push_large(&mut self, header: &RecordHeader, body: &Bytes, barrier: u64) {
         self.close_batch();
-        let mut head = BytesMut::with_capacity(RecordHeader::MAX_LEN);
-        header.encode_header(u32::try_from(body.len()).unwrap_or(u32::MAX), &mut head);
-        let mut rest = body;
+        let mut rest = body.clone();
         let mut first = true;
         while first || !rest.is_empty() {
-            let room = FRAGMENT_LEN - if first { head.len() } else { 0 };
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            let last = later.is_empty();
-            let mut content = BytesMut::with_capacity(Fragment::HEADER_LEN + FRAGMENT_LEN);
-            content.put_u8(Fragment::lead(first, last));
+            let mut lead = BytesMut::with_capacity(Fragment::HEADER_LEN + RecordHeader::MAX_LEN);
+            lead.put_u8(0);
             if first {
-                content.put_slice(&head);
+                header.encode_header(u32::try_from(body.len()).unwrap_or(u32::MAX), &mut lead);
             }
-            content.put_slice(now);
+            let room = FRAGMENT_LEN + Fragment::HEADER_LEN - lead.len();
+            let content = rest.split_to(room.min(rest.len()));
+            let last = rest.is_empty();
+            if let Some(byte) = lead.first_mut() {
+                *byte = Fragment::lead(first, last);
+            }
             let pieces = if last { Pieces::Last(Box::new(*header)) } else { Pieces::Part };
-            self.enqueue(content.freeze(), 1, barrier, pieces);
-            rest = later;
+            self.enqueue(lead.freeze(), content, 1, barrier, pieces);
             first = false;
         }
         self.records += 1;
@@ -165,7 +168,7 @@ impl LaneTx {
         let content = self.open.split().freeze();
         let count = std::mem::take(&mut self.open_records);
         let barrier = std::mem::take(&mut self.open_barrier);
-        self.enqueue(content, count, barrier, Pieces::Whole);
+        self.enqueue(Bytes::new(), content, count, barrier, Pieces::Whole);
     }
 
     /// Number of the last closed frame.
@@ -215,6 +218,14 @@ impl LaneTx {
     /// When the lane wants [`on_timeout`](Self::on_timeout).
     pub(super) fn deadline(&self) -> Option<Micros> {
         self.deadline
+    }
+
+    /// Whether anything waits to be handed out, room in the window or not.
+    pub(super) fn has_transmit(&self) -> bool {
+        self.sent < self.frames.len()
+            || !self.open.is_empty()
+            || !self.lost.is_empty()
+            || self.recovery.is_some()
     }
 
     /// Hands out the next frame that was never sent, if the window has room.
@@ -360,9 +371,10 @@ impl LaneTx {
         *self = Self { open: std::mem::take(&mut self.open), ..Self::default() };
     }
 
-    fn enqueue(&mut self, content: Bytes, count: u16, barrier: u64, pieces: Pieces) {
-        debug_assert!(content.len() <= MAX_RECORDS_LEN);
+    fn enqueue(&mut self, lead: Bytes, content: Bytes, count: u16, barrier: u64, pieces: Pieces) {
+        debug_assert!(lead.len() + content.len() <= MAX_RECORDS_LEN);
         let frame = Frame {
+            lead,
             content,
             barrier,
             sent_at: Micros::ZERO,
@@ -493,7 +505,13 @@ impl Frame {
     }
 
     fn outgoing(&self, seq: u64) -> Outgoing {
-        Outgoing { seq, barrier: self.barrier, count: self.count, content: self.content.clone() }
+        Outgoing {
+            seq,
+            barrier: self.barrier,
+            count: self.count,
+            lead: self.lead.clone(),
+            content: self.content.clone(),
+        }
     }
 }
 

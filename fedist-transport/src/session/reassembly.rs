@@ -1,4 +1,4 @@
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::wire::{Fragment, RecordHeader, WireError};
 
@@ -12,7 +12,9 @@ pub(super) struct Reassembly {
 struct Partial {
     header: RecordHeader,
     body_len: usize,
-    body: BytesMut,
+    /// What has come of the body, as it came: what is claimed costs nothing, and each byte is copied once.
+    pieces: Vec<Bytes>,
+    len: usize,
 }
 
 impl Reassembly {
@@ -45,20 +47,19 @@ impl Reassembly {
                     });
                 }
                 piece = piece.slice(len..);
-                // Grows with what really arrives, not with what was claimed.
-                Partial { header, body_len, body: BytesMut::new() }
+                Partial { header, body_len, pieces: Vec::new(), len: 0 }
             }
             None => {
                 return Err(WireError::Inconsistent("a large record without its first piece"));
             }
         };
-        let len = partial.body.len() + piece.len();
-        if len > partial.body_len || (fragment.last && len != partial.body_len) {
+        partial.len += piece.len();
+        if partial.len > partial.body_len || (fragment.last && partial.len != partial.body_len) {
             return Err(WireError::Inconsistent("the pieces of a large record do not add up"));
         }
-        partial.body.extend_from_slice(&piece);
+        partial.pieces.push(piece);
         if fragment.last {
-            return Ok(Some((partial.header, partial.body.freeze())));
+            return Ok(Some((partial.header, partial.pieces.concat().into())));
         }
         self.partial = Some(partial);
         Ok(None)

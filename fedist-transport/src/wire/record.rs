@@ -126,6 +126,22 @@ impl RecordHeader {
         }
     }
 
+    /// Of the record at the front of `bytes`: whether it is a tell or an ask of the type and for the actor of `first`, and how
+    /// many bytes it takes. `None` where no such record is, or its end is not there.
+    pub fn continues(first: &[u8], bytes: &[u8]) -> Option<usize> {
+        let (fixed, _) = bytes.split_first_chunk::<FIXED_LEN>()?;
+        let same = first.get(TARGET)? == &fixed[TARGET];
+        let kind = fixed[0] & KIND_MASK;
+        if !same || (kind != RecordKind::Tell as u8 && kind != RecordKind::Ask as u8) {
+            return None;
+        }
+        let has = |flag: u8, len: usize| if fixed[0] & flag != 0 { len } else { 0 };
+        let optional = has(FLAG_FROM, 6) + has(FLAG_CORRELATION, 4) + has(FLAG_DEADLINE, 4);
+        let [.., a, b, c, d] = *fixed;
+        let body = u32::from_be_bytes([a, b, c, d]) as usize;
+        Some(FIXED_LEN + optional + body).filter(|len| *len <= bytes.len())
+    }
+
     /// Reads the record at the front of `bytes`: its header, its body, and how many bytes both take.
     ///
     /// # Errors
@@ -310,6 +326,8 @@ fn truncated(what: &'static str, need: usize, have: usize) -> WireError {
     WireError::Truncated { what, need, have }
 }
 
+/// Receiver and type within it.
+const TARGET: std::ops::Range<usize> = 1..11;
 const FIXED_LEN: usize = 17;
 const KIND_MASK: u8 = 0x0f;
 const FLAG_FROM: u8 = 0x10;

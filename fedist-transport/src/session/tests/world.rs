@@ -121,7 +121,7 @@ impl World {
         header.deadline_ms = len as u32;
         // By itself, or as a batch of one that the caller has encoded.
         let need = header.encoded_len(len);
-        let outcome = match id % 2 == 0 && need <= MAX_RECORDS_LEN {
+        let outcome = match id.is_multiple_of(2) && need <= MAX_RECORDS_LEN {
             true => {
                 let mut encoded = Vec::with_capacity(need);
                 header.encode_into(&body, &mut encoded);
