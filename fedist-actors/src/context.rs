@@ -41,8 +41,6 @@ pub struct Context<A: Actor<Context = Self>> {
     node: Node,
     cell: Arc<Process<ActorBody<A>>>,
     state: ActorState,
-    /// Turns that it still takes although nothing was there in the last one.
-    linger: u8,
     waits: Vec<Pin<Box<dyn ActorFuture<A, Output = ()>>>>,
     items: Vec<Item<A>>,
     last_handle: SpawnHandle,
@@ -144,7 +142,6 @@ impl<A: Actor<Context = Self>> Context<A> {
             node,
             cell,
             state: ActorState::Started,
-            linger: 0,
             waits: Vec::new(),
             items: Vec::new(),
             last_handle: SpawnHandle::default(),

@@ -50,7 +50,6 @@ fn step<A: Actor<Context = Context<A>>>(
     cx: &mut TaskContext<'_>,
 ) -> Poll<Step<A>> {
     let mut budget = BUDGET;
-    let mut taken = 0;
     loop {
         if ctx.cell.has_exit() {
             // Whoever polls this sees it too and ends the actor.
@@ -100,17 +99,14 @@ fn step<A: Actor<Context = Context<A>>>(
             );
             if let Poll::Ready(Some(mut envelope)) = envelope {
                 envelope.handle(actor, ctx);
-                taken += 1;
                 budget -= 1;
                 continue;
             }
         }
         poll_items(actor, ctx, cx);
         if ctx.waits.is_empty() && ctx.next.is_none() && is_running(ctx) {
-            let flows = taken >= BURST || (taken > 0 && ctx.linger > 0);
-            ctx.linger = if flows { LINGER } else { ctx.linger.saturating_sub(1) };
-            if budget == 0 || ctx.linger > 0 {
-                // There may be more, or soon: the others of this thread first.
+            if budget == 0 {
+                // There may be more: the others of this thread first.
                 cx.waker().wake_by_ref();
             }
             return Poll::Pending;
@@ -155,10 +151,5 @@ fn poll_items<A: Actor<Context = Context<A>>>(
     ctx.items.retain(|item| !item.done);
 }
 
-/// Messages in one turn by which a mailbox counts as one that others are filling.
-const BURST: u32 = 16;
-/// How many more turns without a message such an actor takes before it rests: a few microseconds. To wake a thread that rests
-/// costs its sender more than many messages, and one that sends on from another thread would pay it again and again.
-const LINGER: u8 = 8;
 /// Messages that an actor handles before the others of its thread have their turn.
 const BUDGET: u32 = 128;

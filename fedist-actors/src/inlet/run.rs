@@ -106,6 +106,8 @@ impl<M: actix::Message> Clone for Codec<M> {
 impl<M: actix::Message> Copy for Codec<M> {}
 
 thread_local! {
+    /// Whether anything is attached: all that most messages look at.
+    static ATTACHES: Cell<bool> = const { Cell::new(false) };
     /// What the next message that is packed for a mailbox on this thread brings with it.
     static ATTACHED: Cell<Option<Box<dyn Any>>> = const { Cell::new(None) };
 }
@@ -133,8 +135,10 @@ where
         room.give_back(count);
         return Err(run);
     };
+    ATTACHES.set(true);
     ATTACHED.set(Some(Box::new(RunOf { run: Some(run), pid, codec, at: 0, left: count })));
     let sent = send(message);
+    ATTACHES.set(false);
     let attached = ATTACHED.take();
     if sent.is_ok() {
         return Ok(());
@@ -157,6 +161,9 @@ where
     M: actix::Message + Send + 'static,
     M::Result: Send,
 {
+    if !ATTACHES.get() {
+        return Err(message);
+    }
     let Some(attached) = ATTACHED.take() else {
         return Err(message);
     };
