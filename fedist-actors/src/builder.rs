@@ -326,7 +326,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Messages that an actor's mailbox holds before its senders are told `Full`. Default 16,384.
+    /// Messages that an actor's mailbox holds before its senders are told `Full`. Default 16,384. Those that came from other
+    /// regions together are counted by themselves, so twice as many may wait at the most.
     pub fn mailbox_capacity(mut self, messages: usize) -> Self {
         self.mailbox_capacity = messages.clamp(1, 1 << 24);
         self
