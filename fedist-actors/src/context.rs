@@ -46,9 +46,16 @@ pub struct Context<A: Actor<Context = Self>> {
     last_handle: SpawnHandle,
     /// An asynchronous handler to run before anything else.
     next: Option<Next<A>>,
-    exit: Option<Box<ExitReason>>,
     /// Messages that came together and are not all handled yet: before everything else in the mailbox.
     run: Option<Box<dyn Running<A>>>,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few actors have anything of. The runtime keeps futures in steps of 128 bytes: in the context itself this would make
+/// every idle actor larger by one.
+#[derive(Default)]
+struct Seldom {
+    exit: Option<ExitReason>,
     /// Monitors that were taken back after they had fired: their `Down` is not to be shown.
     flushed: Vec<MonitorRef>,
 }
@@ -146,10 +153,13 @@ impl<A: Actor<Context = Self>> Context<A> {
             items: Vec::new(),
             last_handle: SpawnHandle::default(),
             next: None,
-            exit: None,
             run: None,
-            flushed: Vec::new(),
+            seldom: None,
         }
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
     }
 
     /// The node that runs this actor.
@@ -209,7 +219,7 @@ impl<A: Actor<Context = Self>> Context<A> {
         if let Some(pid) = self.cell.release(monitor) {
             let was_set = self.node.unwatch(pid, monitor);
             if !was_set {
-                self.flushed.push(monitor);
+                self.seldom().flushed.push(monitor);
             }
             return was_set;
         }
@@ -270,7 +280,7 @@ impl<A: Actor<Context = Self>> Context<A> {
     /// Ends this actor with `reason` once the running handler returns, as Erlang's `exit/1`;
     /// `stopping` is not asked.
     pub fn exit(&mut self, reason: ExitReason) {
-        self.exit.get_or_insert_with(|| Box::new(reason));
+        self.seldom().exit.get_or_insert(reason);
         self.terminate();
     }
 
@@ -476,8 +486,11 @@ struct DownEnvelope<A: Actor> {
 
 impl<A: Actor<Context = Context<A>>> EnvelopeProxy<A> for DownEnvelope<A> {
     fn handle(&mut self, actor: &mut A, ctx: &mut Context<A>) {
-        if let Some(at) = ctx.flushed.iter().position(|flushed| *flushed == self.monitor) {
-            ctx.flushed.swap_remove(at);
+        let flushed = ctx.seldom.as_mut().map(|seldom| &mut seldom.flushed);
+        if let Some(flushed) = flushed
+            && let Some(at) = flushed.iter().position(|flushed| *flushed == self.monitor)
+        {
+            flushed.swap_remove(at);
             return;
         }
         ctx.cell.release(self.monitor);

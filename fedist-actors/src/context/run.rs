@@ -33,7 +33,10 @@ pub(crate) async fn run<A: Actor<Context = Context<A>>>(
                 let mut handler = next(&mut actor, &mut ctx);
                 poll_fn(|cx| while_blocking(|| handler.as_mut().poll(cx))).await;
             }
-            Step::Done => return ctx.exit.take().map_or(ExitReason::Normal, |reason| *reason),
+            Step::Done => {
+                let exit = ctx.seldom.take().and_then(|seldom| seldom.exit);
+                return exit.unwrap_or(ExitReason::Normal);
+            }
         }
     }
 }
