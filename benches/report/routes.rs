@@ -30,7 +30,7 @@ pub(crate) fn change(run: &Run) -> Result<Outcome> {
             let state = federation.moved(&mut random)?;
             // Others hold the last table meanwhile, as a node's view does.
             let view = table.clone();
-            now = now + Micros::from_secs(1);
+            now += Micros::from_secs(1);
             let begun = Instant::now();
             federation.db.apply(state);
             black_box(table.update(now, &federation.db, &|_| false));
