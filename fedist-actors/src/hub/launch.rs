@@ -17,7 +17,7 @@ use actix_rt::{Arbiter, System};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedist_registry::{
     AddressBook, GrantBook, IdAllocator, LinkCost, LinkState, LinkStateDb, Micros, RegionKey,
-    Registry, RelayDelay, RouteTable, Status, Store, VolatileBlocks, quorum::Saved,
+    Registry, RelayDelay, RouteTable, Status, Store, Topology, VolatileBlocks, quorum::Saved,
 };
 use fedist_transport::{
     fabric::Fabric,
@@ -261,6 +261,7 @@ impl Launch {
         };
         let candidacy =
             Candidacy::new(me, config.quorum.clone(), node.inner().clock.now(), &registry, saved);
+        let adaptive = matches!(config.mesh.topology, Topology::Adaptive);
         let core = Rc::new_cyclic(|weak| {
             RefCell::new(Core {
                 node: node.clone(),
@@ -284,7 +285,7 @@ impl Launch {
                 tracing: Default::default(),
                 flooding: super::flood::Flooding::new(me),
                 watch: Default::default(),
-                measure: Measure::new(me, boot, fabric.clock().base_us()),
+                measure: Measure::new(me, boot, fabric.clock().base_us(), adaptive),
                 membership: Membership::new(me, key, candidacy, grants),
                 contacts: Contacts::with_book(book),
                 links: IdMap::default(),

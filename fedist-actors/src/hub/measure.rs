@@ -17,6 +17,9 @@ use super::{Core, control::Control, thread_time::ThreadTime};
 pub(super) struct Measure {
     utilisation: Utilisation,
     strain: Strain,
+    /// Whether links are opened and closed by what they cost. Small differences would keep such a mesh at work when many
+    /// regions start together, so it does without them.
+    adaptive: bool,
     /// What the links' estimates were told of it last.
     hides_queues: bool,
     /// Of the hub's thread; made on it.
@@ -100,10 +103,11 @@ impl LinkMeasures {
 }
 
 impl Measure {
-    pub(super) fn new(me: RegionId, boot: u32, clock_base_us: u64) -> Measure {
+    pub(super) fn new(me: RegionId, boot: u32, clock_base_us: u64, adaptive: bool) -> Measure {
         Measure {
             utilisation: Utilisation::new(),
             strain: Strain::new(Micros::ZERO),
+            adaptive,
             hides_queues: false,
             thread: None,
             turned_at: Micros::ZERO,
@@ -145,17 +149,17 @@ impl Measure {
 
     /// Whether what the links seem to queue is this region's own queue for the processor.
     pub(super) fn hides_queues(&self, now: Micros) -> bool {
-        self.strain.hides_queues(now)
+        !self.adaptive && self.strain.hides_queues(now)
     }
 
     /// Whether small differences are told and acted upon as well.
     pub(super) fn is_settling(&self, now: Micros) -> bool {
-        self.strain.is_settling(now)
+        !self.adaptive && self.strain.is_settling(now)
     }
 
     /// Until when that is, or was.
     pub(super) fn settling_until(&self) -> Micros {
-        self.strain.settling_until()
+        if self.adaptive { Micros::ZERO } else { self.strain.settling_until() }
     }
 
     /// Whether frames in transit should go elsewhere.

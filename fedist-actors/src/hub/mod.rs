@@ -279,6 +279,12 @@ impl Core {
 
     /// Shows registry and routes to the senders: the snapshot and the gates.
     fn publish_view(&mut self) {
+        // The gates first: whoever sees a route here may send by it.
+        let me = self.region();
+        let ids: Vec<RegionId> = self.registry.regions().map(|record| record.id).collect();
+        for id in ids.into_iter().filter(|id| *id != me) {
+            self.update_gate(id);
+        }
         self.view_epoch += 1;
         self.node.inner().view.store(Arc::new(View {
             registry: self.registry.clone(),
@@ -292,11 +298,6 @@ impl Core {
             .inner()
             .registry_index
             .send_if_modified(|shown| std::mem::replace(shown, index) != index);
-        let me = self.region();
-        let ids: Vec<RegionId> = self.registry.regions().map(|record| record.id).collect();
-        for id in ids.into_iter().filter(|id| *id != me) {
-            self.update_gate(id);
-        }
         self.settle_start();
     }
 
