@@ -13,7 +13,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext, ActorFuture, ActorState, Addr, AsyncContext, Handler, SpawnHandle,
-    dev::{Envelope, EnvelopeProxy, ToEnvelope, channel::AddressSender},
+    dev::{Envelope, EnvelopeProxy, ToEnvelope},
 };
 use fedist_registry::{RegionId, RegionPid};
 use futures_util::future::LocalBoxFuture;
@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 use crate::{
     Down, ExitReason, LocalAddr, Node, SpawnError,
     exit::{DownSink, Exit, MonitorRef},
-    inlet::{self, RunRoom, Running},
+    inlet::{self, Running},
+    mailbox::{ActorMailbox, Room},
     process::{Body, Process},
     region_event::RegionEvent,
 };
@@ -76,16 +77,14 @@ pub(crate) type Next<A> =
 
 /// The part of a process that knows the actor's type.
 pub(crate) struct ActorBody<A: Actor> {
-    /// The one sender that all bounded sends of this node share, so that the bound is one.
-    pub(crate) sender: AddressSender<A>,
+    pub(crate) mailbox: ActorMailbox<A>,
     /// Messages that go before the mailbox.
     urgent: Mutex<VecDeque<Envelope<A>>>,
-    pub(crate) run_room: RunRoom,
 }
 
 impl<A: Actor> ActorBody<A> {
-    pub(crate) fn new(sender: AddressSender<A>) -> Self {
-        Self { sender, urgent: Mutex::new(VecDeque::new()), run_room: RunRoom::default() }
+    pub(crate) fn new(mailbox_capacity: usize) -> Self {
+        Self { mailbox: ActorMailbox::new(mailbox_capacity), urgent: Mutex::default() }
     }
 
     fn urgent(&self) -> std::sync::MutexGuard<'_, VecDeque<Envelope<A>>> {
@@ -100,6 +99,21 @@ impl<A: Actor> Body for ActorBody<A> {
 }
 
 impl<A: Actor> Process<ActorBody<A>> {
+    /// Puts a message into the mailbox, past its bound. Does nothing when the actor has ended.
+    pub(crate) fn send<M>(&self, message: M)
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: actix::Message<Result: Send> + Send + 'static,
+    {
+        let _ = self.body.mailbox.send(message, self);
+    }
+
+    /// An actix address of the actor.
+    pub(crate) fn address(&self) -> Addr<A> {
+        self.body.mailbox.address(self)
+    }
+
     /// Puts a message before everything in the mailbox, or gives it back at the bound of such messages.
     pub(crate) fn push_urgent<M>(
         &self,
@@ -192,7 +206,7 @@ impl<A: Actor<Context = Self>> Context<A> {
         let cell = Arc::clone(&self.cell);
         Box::new(move |down| {
             // Not counted against the mailbox's bound: there is one for each monitor that was set.
-            let _ = cell.body.sender.do_send(down);
+            cell.send(down);
         })
     }
 
@@ -206,7 +220,7 @@ impl<A: Actor<Context = Self>> Context<A> {
         let tell = move |down: Down| {
             let pack = |down| <Self as ToEnvelope<A, Down>>::pack(down, None);
             if let Err(down) = cell.push_urgent(down, pack) {
-                let _ = cell.body.sender.do_send(down);
+                cell.send(down);
             }
         };
         self.watch(pid, Box::new(tell))
@@ -238,7 +252,7 @@ impl<A: Actor<Context = Self>> Context<A> {
         let cell = Arc::downgrade(&self.cell);
         let tell = move |event: RegionEvent| {
             if let Some(cell) = cell.upgrade() {
-                let _ = cell.body.sender.do_send(event);
+                cell.send(event);
             }
         };
         let monitor = self.node.watch_region(self.pid().local(), region, Arc::new(tell));
@@ -271,7 +285,7 @@ impl<A: Actor<Context = Self>> Context<A> {
         let cell = Arc::downgrade(&self.cell);
         let sink = move |exit: Exit| {
             if let Some(cell) = cell.upgrade() {
-                let _ = cell.body.sender.do_send(exit);
+                cell.send(exit);
             }
         };
         self.cell.set_trap(trap.then(|| Arc::new(sink) as _));
@@ -357,8 +371,8 @@ impl<A: Actor<Context = Self>> Context<A> {
         self.run = Some(run);
     }
 
-    pub(crate) fn run_room(&self) -> &RunRoom {
-        &self.cell.body.run_room
+    pub(crate) fn room(&self) -> &Room {
+        self.cell.body.mailbox.room()
     }
 
     /// Whether something is to be done before the next message of the mailbox.
@@ -408,7 +422,7 @@ impl<A: Actor<Context = Self>> ActorContext for Context<A> {
 
 impl<A: Actor<Context = Self>> AsyncContext<A> for Context<A> {
     fn address(&self) -> Addr<A> {
-        Addr::new(self.cell.body.sender.clone())
+        self.cell.address()
     }
 
     fn spawn<F>(&mut self, future: F) -> SpawnHandle

@@ -18,7 +18,7 @@ use crate::{
     Down, ExitReason, Export, ExportError, Exportable, Node, RegionEvent, SendError, SpawnError,
     WireMessage,
     exit::{Exit, MonitorRef},
-    inlet::RunRoom,
+    mailbox::Room,
     process::{Body, Process, ProcessFuture},
     route::{Answer, Route},
 };
@@ -350,7 +350,7 @@ where
         self.push(message, None).map_err(ActixSendError::Closed)
     }
 
-    fn run_room(&self) -> Option<&RunRoom> {
+    fn run_room(&self) -> Option<&Room> {
         None
     }
 

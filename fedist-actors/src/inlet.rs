@@ -10,7 +10,7 @@ use fedist_registry::{RegionId, RegionPid};
 use fedist_transport::wire::{RecordHeader, RecordKind};
 
 use run::Codec;
-pub(crate) use run::{Run, RunRoom, Running, pack};
+pub(crate) use run::{Run, Running, pack};
 
 use crate::{
     AskError, Node, WireMessage,

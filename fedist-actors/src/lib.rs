@@ -27,6 +27,7 @@ mod context;
 mod export;
 mod function;
 mod inlet;
+mod mailbox;
 mod process;
 
 mod gate;

@@ -67,7 +67,7 @@ impl<A: Actor> LocalAddr<A> {
         A::Context: ToEnvelope<A, M>,
         M: actix::Message<Result: Send> + Send + 'static,
     {
-        let error = match self.cell.body.sender.try_send(message, true) {
+        let error = match self.cell.body.mailbox.try_send(message, &self.cell) {
             Ok(()) => return,
             Err(ActixSendError::Full(message)) => SendError::Full(message),
             Err(ActixSendError::Closed(message)) => SendError::NoActor(self.pid(), message),
@@ -104,6 +104,6 @@ impl<A: Actor> std::ops::Deref for LocalAddr<A> {
     type Target = Addr<A>;
 
     fn deref(&self) -> &Addr<A> {
-        self.addr.get_or_init(|| Addr::new(self.cell.body.sender.clone()))
+        self.addr.get_or_init(|| self.cell.address())
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     context::ActorBody,
-    inlet::RunRoom,
+    mailbox::Room,
     process::{Body, Process},
 };
 
@@ -26,7 +26,7 @@ pub(crate) trait Route<M: Message<Result: Send>>: Send + Sync {
     /// Puts a message into the mailbox, or gives it back when that is full or gone.
     fn try_send(&self, message: M) -> Result<(), ActixSendError<M>>;
     /// Where the messages of runs are counted, in a mailbox that takes them.
-    fn run_room(&self) -> Option<&RunRoom>;
+    fn run_room(&self) -> Option<&Room>;
     /// Puts a request into the mailbox, or gives it back when that is full or gone.
     fn try_ask(&self, message: M) -> Result<Answer<M::Result>, ActixSendError<M>>;
     /// Puts a request into the mailbox, past its bound if need be: whoever waits for an answer has
@@ -114,22 +114,24 @@ where
 {
     fn try_send(&self, message: M) -> Result<(), ActixSendError<M>> {
         match self.mailbox() {
-            Some(Mailbox::Own(own)) => own.sender.try_send(message, true),
+            Some(Mailbox::Own(own)) => own.mailbox.try_send(message, &*self.process),
             Some(Mailbox::Foreign(foreign)) => foreign.addr.try_send(message),
             None => Err(ActixSendError::Closed(message)),
         }
     }
 
-    fn run_room(&self) -> Option<&RunRoom> {
+    fn run_room(&self) -> Option<&Room> {
         match self.mailbox() {
-            Some(Mailbox::Own(own)) => Some(&own.run_room),
+            Some(Mailbox::Own(own)) => Some(own.mailbox.room()),
             _ => None,
         }
     }
 
     fn try_ask(&self, message: M) -> Result<Answer<M::Result>, ActixSendError<M>> {
         match self.mailbox() {
-            Some(Mailbox::Own(own)) => own.sender.send(message).map(Answer::Direct),
+            Some(Mailbox::Own(own)) => {
+                own.mailbox.try_ask(message, &*self.process).map(Answer::Direct)
+            }
             Some(Mailbox::Foreign(foreign)) if foreign.addr.connected() => {
                 Ok(Answer::Request(Box::pin(foreign.addr.clone().send(message))))
             }
@@ -144,8 +146,7 @@ where
             Err(ActixSendError::Full(message)) => message,
         };
         match self.mailbox()? {
-            // Each sender of an actix channel has one slot beyond the bound; a new one has it free.
-            Mailbox::Own(own) => own.sender.clone().send(message).ok().map(Answer::Direct),
+            Mailbox::Own(own) => own.mailbox.ask(message, &*self.process).ok().map(Answer::Direct),
             Mailbox::Foreign(foreign) => {
                 Some(Answer::Request(Box::pin(foreign.addr.clone().send(message))))
             }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use actix::{Actor, dev::channel};
+use actix::Actor;
 use actix_rt::ArbiterHandle;
 use fedist_registry::{AllocError, LocalId, RegionPid};
 
@@ -10,6 +10,7 @@ use crate::{
     Context, LocalAddr, Node, RegionAddr,
     context::{self, ActorBody},
     exit::ExitReason,
+    mailbox::MailboxReceiver,
     names::{self, NameScope},
     process::{Process, ProcessFuture},
 };
@@ -179,10 +180,7 @@ impl Node {
     }
 
     /// Enters an actor into the process table.
-    fn admit<A>(
-        &self,
-        local: LocalId,
-    ) -> Result<(LocalAddr<A>, channel::AddressReceiver<A>), SpawnError>
+    fn admit<A>(&self, local: LocalId) -> Result<(LocalAddr<A>, MailboxReceiver<A>), SpawnError>
     where
         A: Actor<Context = Context<A>>,
     {
@@ -190,8 +188,9 @@ impl Node {
             return Err(SpawnError::Stopped);
         }
         let pid = RegionPid::new(self.inner().region, local);
-        let (sender, receiver) = channel::channel::<A>(self.inner().mailbox_capacity);
-        let cell = self.inner().processes.insert(Process::new(pid, ActorBody::new(sender)));
+        let body = ActorBody::new(self.inner().mailbox_capacity);
+        let cell = self.inner().processes.insert(Process::new(pid, body));
+        let receiver = MailboxReceiver::new(Arc::clone(&cell));
         Ok((LocalAddr::new(self, cell), receiver))
     }
 
@@ -199,7 +198,7 @@ impl Node {
     fn run_actor<A, F>(
         &self,
         cell: Arc<Process<ActorBody<A>>>,
-        receiver: channel::AddressReceiver<A>,
+        receiver: MailboxReceiver<A>,
         make: F,
     ) where
         A: Actor<Context = Context<A>>,

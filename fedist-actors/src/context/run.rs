@@ -2,18 +2,12 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     task::{Context as TaskContext, Poll},
 };
 
-use actix::{
-    Actor, ActorState, Running,
-    dev::{EnvelopeProxy, channel::AddressReceiver},
-};
-use futures_util::Stream;
-
 use super::{Context, Next, woken::Woken};
-use crate::{ExitReason, process::while_blocking};
+use crate::{ExitReason, mailbox::MailboxReceiver, process::while_blocking};
+use actix::{Actor, ActorState, Running, dev::EnvelopeProxy};
 
 /// Runs an actor until it stops itself; an exit signal drops this future between two polls.
 ///
@@ -21,7 +15,7 @@ use crate::{ExitReason, process::while_blocking};
 pub(crate) async fn run<A: Actor<Context = Context<A>>>(
     mut actor: A,
     mut ctx: Context<A>,
-    mut mailbox: AddressReceiver<A>,
+    mut mailbox: MailboxReceiver<A>,
 ) -> ExitReason {
     if ctx.state == ActorState::Started {
         ctx.state = ActorState::Running;
@@ -49,7 +43,7 @@ enum Step<A: Actor<Context = Context<A>>> {
 fn step<A: Actor<Context = Context<A>>>(
     actor: &mut A,
     ctx: &mut Context<A>,
-    mailbox: &mut AddressReceiver<A>,
+    mailbox: &mut MailboxReceiver<A>,
     cx: &mut TaskContext<'_>,
 ) -> Poll<Step<A>> {
     let mut budget = BUDGET;
@@ -96,11 +90,7 @@ fn step<A: Actor<Context = Context<A>>>(
                 }
                 continue;
             }
-            let envelope = urgent.map_or_else(
-                || Pin::new(&mut *mailbox).poll_next(cx),
-                |urgent| Poll::Ready(Some(urgent)),
-            );
-            if let Poll::Ready(Some(mut envelope)) = envelope {
+            if let Some(mut envelope) = urgent.or_else(|| mailbox.next(cx)) {
                 envelope.handle(actor, ctx);
                 budget -= 1;
                 continue;
@@ -108,7 +98,7 @@ fn step<A: Actor<Context = Context<A>>>(
         }
         poll_items(actor, ctx, cx);
         if ctx.waits.is_empty() && ctx.next.is_none() && is_running(ctx) {
-            if budget == 0 {
+            if budget == 0 || mailbox.lingers() {
                 // There may be more: the others of this thread first.
                 cx.waker().wake_by_ref();
             }

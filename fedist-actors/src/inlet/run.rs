@@ -4,11 +4,7 @@
 //! one place and the thread one wake-up, and what takes the time happens on the actor's thread. A run stands in the mailbox
 //! where its first message would: the order to everything else is the same as for single messages.
 
-use std::{
-    any::Any,
-    cell::Cell,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{any::Any, cell::Cell};
 
 use actix::{
     Actor, Handler,
@@ -23,27 +19,8 @@ use super::reply;
 use crate::{
     AskError, Context, DropReason, Node,
     address::{Decoder, drop_reason},
+    mailbox::Room,
 };
-
-/// Messages in runs that wait in one mailbox. Each run takes only one place there, so they are counted here.
-#[derive(Default)]
-pub(crate) struct RunRoom(AtomicUsize);
-
-impl RunRoom {
-    /// Takes room for `count` messages, unless more than `capacity` would wait.
-    fn take(&self, count: usize, capacity: usize) -> bool {
-        let before = self.0.fetch_add(count, Ordering::AcqRel);
-        let fits = before + count <= capacity;
-        if !fits {
-            self.give_back(count);
-        }
-        fits
-    }
-
-    fn give_back(&self, count: usize) {
-        self.0.fetch_sub(count, Ordering::AcqRel);
-    }
-}
 
 /// Records of one type for one actor from one region.
 pub(crate) struct Run {
@@ -118,32 +95,34 @@ pub(super) fn put<M, E>(
     run: Run,
     pid: RegionPid,
     codec: Codec<M>,
-    room: &RunRoom,
+    room: &Room,
     send: impl FnOnce(M) -> Result<(), E>,
 ) -> Result<(), Run>
 where
     M: actix::Message + 'static,
 {
-    let count = run.count;
+    // The first has its place in the mailbox.
+    let further = run.count.saturating_sub(1);
     let Ok((_, body, _)) = RecordHeader::decode_first(&run.records) else {
         return Err(run);
     };
-    if !room.take(count, run.node.inner().mailbox_capacity) {
+    if !room.take_for_run(further) {
         return Err(run);
     }
     let Ok(message) = (codec.decode)(body) else {
-        room.give_back(count);
+        room.give_back(further);
         return Err(run);
     };
     ATTACHES.set(true);
-    ATTACHED.set(Some(Box::new(RunOf { run: Some(run), pid, codec, at: 0, left: count })));
+    let left = run.count;
+    ATTACHED.set(Some(Box::new(RunOf { run: Some(run), pid, codec, at: 0, left })));
     let sent = send(message);
     ATTACHES.set(false);
     let attached = ATTACHED.take();
     if sent.is_ok() {
         return Ok(());
     }
-    room.give_back(count);
+    room.give_back(further);
     match attached.map(|attached| attached.downcast::<RunOf<M>>()) {
         Some(Ok(mut refused)) => match refused.run.take() {
             Some(run) => Err(run),
@@ -190,7 +169,6 @@ where
         let Some((message, mut run)) = self.begun.take() else {
             return;
         };
-        ctx.run_room().give_back(1);
         if let Some(header) = run.next().map(|(header, _)| header) {
             run.handle(actor, ctx, &header, message);
         }
@@ -228,7 +206,7 @@ where
                 Err(detail) => self.undecodable(&header, detail),
             }
         }
-        ctx.run_room().give_back(before - self.left);
+        ctx.room().give_back(before - self.left);
         self.left == 0
     }
 }

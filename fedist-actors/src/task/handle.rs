@@ -88,7 +88,8 @@ impl<O> TaskHandle<O> {
             let Some(process) = node.local_address_of(service) else { return };
             // Past the mailbox's bound: there is one for each task that is awaited.
             if let Some(body) = process.body.as_any().downcast_ref::<ActorBody<TaskService>>() {
-                let _ = body.sender.do_send(TaskGone { region, reference, reason: down.reason });
+                let gone = TaskGone { region, reference, reason: down.reason };
+                let _ = body.mailbox.send(gone, &*process);
             }
         };
         self.watching = Some(self.node.watch(pid, Box::new(gone)));
