@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use crate::{
     AskError, Node, WireMessage,
     address::with_decoding_node,
+    ask_deadline::AskDeadline,
     gate::{GateState, Refused},
     message::{Body, decode, wire_type},
-    node::Timer,
     process::is_blocking,
     route::{Answer, Route},
 };
@@ -81,12 +81,9 @@ impl<M: WireMessage> IntoFuture for Ask<M> {
     fn into_future(self) -> AskFuture<M> {
         AskFuture(match self.kind {
             Kind::Failed(error) => State::Failed(Some(error)),
-            Kind::Local(node, pid, request) => State::Local {
-                pid,
-                request,
-                sleep: node.sleep(self.deadline),
-                deadline: self.deadline,
-            },
+            Kind::Local(node, pid, request) => {
+                State::Local { pid, request, deadline: AskDeadline::new(node, self.deadline) }
+            }
             Kind::Remote(node, pid, body) => {
                 State::Remote(Box::pin(ask_remote::<M>(node, pid, body, self.deadline)))
             }
@@ -98,7 +95,7 @@ impl<M: WireMessage> IntoFuture for Ask<M> {
 pub struct AskFuture<M: WireMessage>(State<M>);
 
 enum State<M: WireMessage> {
-    Local { pid: RegionPid, request: Answer<M::Result>, sleep: Timer, deadline: Duration },
+    Local { pid: RegionPid, request: Answer<M::Result>, deadline: AskDeadline },
     Remote(Pin<Box<dyn Future<Output = Result<M::Result, AskError>> + Send>>),
     Failed(Option<AskError>),
 }
@@ -108,11 +105,11 @@ impl<M: WireMessage> Future for AskFuture<M> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
-            State::Local { pid, request, sleep, deadline } => {
+            State::Local { pid, request, deadline } => {
                 if let Poll::Ready(answer) = Pin::new(request).poll(cx) {
                     return Poll::Ready(answer.map_err(|()| AskError::NoReply(*pid)));
                 }
-                Pin::new(sleep).poll(cx).map(|()| Err(AskError::Timeout(*deadline)))
+                deadline.poll(cx).map(|after| Err(AskError::Timeout(after)))
             }
             State::Remote(future) => future.as_mut().poll(cx),
             State::Failed(error) => Poll::Ready(Err(error.take().unwrap_or(AskError::Stopped))),

@@ -28,7 +28,7 @@ use crate::{
     region_event::RegionEvent,
 };
 
-pub(crate) use run::run;
+pub(crate) use run::{Living, run};
 use woken::Woken;
 
 /// The context of an actor that a node spawned; actix's `Context` with regions added.

@@ -15,6 +15,7 @@ mod status;
 mod address;
 mod adoption;
 mod ask;
+mod ask_deadline;
 mod local_addr;
 mod message;
 mod origin;
@@ -52,6 +53,7 @@ mod groups;
 mod names;
 mod scatter;
 mod task;
+mod this_thread;
 mod timers;
 mod trace;
 

@@ -28,14 +28,14 @@ use actix::{
 use futures_util::Stream;
 use tokio::sync::oneshot;
 
-use crate::{context::ActorBody, process::Process};
+use crate::{context::ActorBody, process::Process, this_thread};
 
 /// The sending side, part of the actor's process.
 pub(crate) struct ActorMailbox<A: Actor> {
     waiting: Mutex<Waiting<A>>,
     room: Room,
     /// actix's channel, once there is an actix address of this actor.
-    plain: OnceLock<AddressSender<A>>,
+    plain: OnceLock<Box<AddressSender<A>>>,
 }
 
 struct Waiting<A: Actor> {
@@ -44,7 +44,7 @@ struct Waiting<A: Actor> {
     idle: bool,
     closed: bool,
     /// The thread that the actor rests on.
-    home: usize,
+    home: u64,
     /// Whether another thread woke it.
     foreign: bool,
     /// The other end of `plain`, until the actor takes it.
@@ -205,7 +205,7 @@ impl<A: Actor> ActorMailbox<A> {
     {
         if let Some(plain) = self.plain.get() {
             // Each sender of an actix channel has one place beyond the bound; a new one has it free.
-            return plain.clone().send(message);
+            return AddressSender::clone(plain).send(message);
         }
         let (reply, answer) = oneshot::channel();
         self.put(message, Some(reply), false, process).map(|()| answer)
@@ -260,7 +260,7 @@ impl<A: Actor> ActorMailbox<A> {
             return;
         }
         waiting.idle = false;
-        waiting.foreign = waiting.home != this_thread();
+        waiting.foreign = waiting.home != this_thread::number();
         drop(waiting);
         process.wake();
     }
@@ -275,9 +275,9 @@ impl<A: Actor> ActorMailbox<A> {
                 drop(waiting);
                 process.wake();
             }
-            sender
+            Box::new(sender)
         });
-        Addr::new(plain.clone())
+        Addr::new(AddressSender::clone(plain))
     }
 }
 
@@ -368,7 +368,7 @@ impl<A: Actor> MailboxReceiver<A> {
             (self.streak, self.until) = (0, None);
             waiting.idle = true;
             waiting.foreign = false;
-            waiting.home = this_thread();
+            waiting.home = this_thread::number();
             if waiting.queue.capacity() > KEPT {
                 waiting.queue = VecDeque::new();
             }
@@ -399,12 +399,4 @@ impl<A: Actor> Drop for MailboxReceiver<A> {
         drop(waiting);
         drop(left);
     }
-}
-
-/// A number that only this thread has among the living ones.
-fn this_thread() -> usize {
-    thread_local! {
-        static HERE: u8 = const { 0 };
-    }
-    HERE.with(|here| std::ptr::from_ref(here).addr())
 }

@@ -19,7 +19,8 @@ use futures_util::task::AtomicWaker;
 
 pub(crate) use life::{ExitKind, Notice};
 pub(crate) use running::{
-    Current, ProcessFuture, current, current_local, is_blocking, while_blocking, with_current,
+    Current, ProcessFuture, current, current_local, is_blocking, is_running, while_blocking,
+    with_current,
 };
 pub(crate) use table::{IdHasher, IdMap, ProcessTable};
 

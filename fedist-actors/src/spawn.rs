@@ -8,7 +8,7 @@ use fedist_registry::{AllocError, LocalId, RegionPid};
 
 use crate::{
     Context, LocalAddr, Node, RegionAddr,
-    context::{self, ActorBody},
+    context::{self, ActorBody, Living},
     exit::ExitReason,
     mailbox::MailboxReceiver,
     names::{self, NameScope},
@@ -204,12 +204,9 @@ impl Node {
         A: Actor<Context = Context<A>>,
         F: FnOnce(&mut Context<A>) -> A + 'static,
     {
-        let mut context = Context::new(self.clone(), Arc::clone(&cell));
-        let future = async move {
-            let actor = make(&mut context);
-            context::run(actor, context, receiver).await
-        };
-        actix_rt::spawn(ProcessFuture::new(self.clone(), cell, future));
+        let context = Context::new(self.clone(), Arc::clone(&cell));
+        let life = context::run(Living::new(context, receiver, make));
+        actix_rt::spawn(ProcessFuture::new(self.clone(), cell, life));
     }
 
     /// A local id that was never given before and never will be again (C1).

@@ -9,22 +9,49 @@ use super::{Context, Next, woken::Woken};
 use crate::{ExitReason, mailbox::MailboxReceiver, process::while_blocking};
 use actix::{Actor, ActorState, Running, dev::EnvelopeProxy};
 
-/// Runs an actor until it stops itself; an exit signal drops this future between two polls.
+/// An actor and what it lives with, in one allocation: as values of the future below they would take its place two and three
+/// times over.
+pub(crate) struct Living<A: Actor<Context = Context<A>>, F> {
+    mailbox: MailboxReceiver<A>,
+    ctx: Context<A>,
+    actor: Seat<A, F>,
+}
+
+enum Seat<A, F> {
+    ToBeMade(F),
+    Empty,
+    Taken(A),
+}
+
+impl<A: Actor<Context = Context<A>>, F> Living<A, F> {
+    pub(crate) fn new(ctx: Context<A>, mailbox: MailboxReceiver<A>, make: F) -> Box<Self> {
+        Box::new(Self { mailbox, ctx, actor: Seat::ToBeMade(make) })
+    }
+}
+
+/// Makes an actor and runs it until it stops itself; an exit signal drops this future between two polls.
 ///
 /// An asynchronous handler is awaited right here, where it can borrow the actor.
-pub(crate) async fn run<A: Actor<Context = Context<A>>>(
-    mut actor: A,
-    mut ctx: Context<A>,
-    mut mailbox: MailboxReceiver<A>,
-) -> ExitReason {
+pub(crate) async fn run<A, F>(mut living: Box<Living<A, F>>) -> ExitReason
+where
+    A: Actor<Context = Context<A>>,
+    F: FnOnce(&mut Context<A>) -> A,
+{
+    let Living { mailbox, ctx, actor: seat } = &mut *living;
+    if let Seat::ToBeMade(make) = std::mem::replace(seat, Seat::Empty) {
+        *seat = Seat::Taken(make(ctx));
+    }
+    let Seat::Taken(actor) = seat else {
+        return ExitReason::Normal;
+    };
     if ctx.state == ActorState::Started {
         ctx.state = ActorState::Running;
     }
-    actor.started(&mut ctx);
+    actor.started(ctx);
     loop {
-        match poll_fn(|cx| step(&mut actor, &mut ctx, &mut mailbox, cx)).await {
+        match poll_fn(|cx| step(actor, ctx, mailbox, cx)).await {
             Step::Run(next) => {
-                let mut handler = next(&mut actor, &mut ctx);
+                let mut handler = next(actor, ctx);
                 poll_fn(|cx| while_blocking(|| handler.as_mut().poll(cx))).await;
             }
             Step::Done => {

@@ -32,6 +32,11 @@ pub(crate) fn current() -> Option<Current> {
     CURRENT.with_borrow(Clone::clone)
 }
 
+/// Whether an actor or task of a node runs now on this thread.
+pub(crate) fn is_running() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
 /// The pid of the running actor, without the cost of cloning its node handle.
 pub(crate) fn current_local(region: RegionId) -> Option<LocalId> {
     CURRENT.with_borrow(|current| {
