@@ -2,15 +2,18 @@
 //!
 //! Nearly all asks have the same deadline and are answered long before it. So the asks of actors share one timer for each
 //! thread: their deadlines come in the order in which they were set, and the timer waits for the first of them. An ask costs a
-//! place in a list then, not a timer of its own. Asks with another deadline, and from elsewhere, have their own timer.
+//! place in a list then, not a timer of its own, and a look at a clock that is cheap because it goes in steps of some milliseconds:
+//! so much earlier it may be over. Asks with another deadline, and from elsewhere, have their own timer.
 
 use std::{
     cell::RefCell,
     future::Future,
     pin::Pin,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use clock::{uptime, uptime_in_steps};
 
 use crate::{DEFAULT_DEADLINE, Node, node::Timer, process::is_running, this_thread};
 
@@ -66,7 +69,7 @@ thread_local! {
 /// A place in the list of a thread; given back when it is dropped there.
 struct Place {
     thread: u64,
-    due: Instant,
+    due: Uptime,
     slot: usize,
     round: u32,
 }
@@ -80,7 +83,7 @@ enum Look {
 
 impl Place {
     fn take(after: Duration, waker: &Waker) -> Self {
-        let due = Instant::now() + after;
+        let due = uptime_in_steps() + after;
         let (slot, round, begins) = LIST.with_borrow_mut(|list| {
             let (slot, round) = list.push(due, waker.clone());
             (slot, round, !std::mem::replace(&mut list.is_watched, true))
@@ -93,7 +96,7 @@ impl Place {
 
     fn look(&self, waker: &Waker) -> Look {
         if self.thread != this_thread::number() {
-            return Look::Elsewhere(self.due.saturating_duration_since(Instant::now()));
+            return Look::Elsewhere(self.due.saturating_sub(uptime()));
         }
         LIST.with_borrow_mut(|list| match list.entry(self.slot, self.round) {
             None => Look::Over,
@@ -120,8 +123,8 @@ impl Drop for Place {
 /// Wakes the asks of this thread whose time is over, until none is left.
 async fn watch(_scope: WatchedScope) {
     while let Some(due) = LIST.with_borrow(List::first_due) {
-        tokio::time::sleep_until(due.into()).await;
-        while let Some(waker) = LIST.with_borrow_mut(|list| list.pop_due(Instant::now())) {
+        tokio::time::sleep(due.saturating_sub(uptime())).await;
+        while let Some(waker) = LIST.with_borrow_mut(|list| list.pop_due(uptime())) {
             waker.wake();
         }
     }
@@ -156,7 +159,7 @@ struct Slot {
 }
 
 struct Entry {
-    due: Instant,
+    due: Uptime,
     waker: Waker,
 }
 
@@ -167,7 +170,7 @@ impl List {
         Self { entries: Vec::new(), first: NONE, last: NONE, free: NONE, is_watched: false }
     }
 
-    fn push(&mut self, due: Instant, waker: Waker) -> (usize, u32) {
+    fn push(&mut self, due: Uptime, waker: Waker) -> (usize, u32) {
         let entry = Some(Entry { due, waker });
         let previous = self.last;
         let slot = match self.free {
@@ -212,16 +215,55 @@ impl List {
         Some(entry.waker)
     }
 
-    fn first_due(&self) -> Option<Instant> {
+    fn first_due(&self) -> Option<Uptime> {
         Some(self.entries.get(self.first)?.entry.as_ref()?.due)
     }
 
     /// Takes the first deadline out if it is due.
-    fn pop_due(&mut self, now: Instant) -> Option<Waker> {
+    fn pop_due(&mut self, now: Uptime) -> Option<Waker> {
         let slot = self.first;
         let round = self.entries.get(slot)?.round;
         self.first_due().filter(|due| *due <= now)?;
         self.remove(slot, round)
+    }
+}
+
+/// Time since the machine, or else this process, started.
+type Uptime = Duration;
+
+#[cfg(target_os = "linux")]
+mod clock {
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::{Duration, Uptime};
+
+    pub(super) fn uptime() -> Uptime {
+        read(ClockId::Monotonic)
+    }
+
+    /// The time of the last tick of the same clock: 1 to 10 ms behind.
+    pub(super) fn uptime_in_steps() -> Uptime {
+        read(ClockId::MonotonicCoarse)
+    }
+
+    fn read(clock: ClockId) -> Uptime {
+        Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod clock {
+    use std::{sync::LazyLock, time::Instant};
+
+    use super::Uptime;
+
+    pub(super) fn uptime() -> Uptime {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+
+    pub(super) fn uptime_in_steps() -> Uptime {
+        uptime()
     }
 }
 
@@ -235,8 +277,7 @@ mod tests {
 
     #[test]
     fn deadlines_are_due_in_their_order_whatever_was_taken_out_before() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
+        let at = Duration::from_millis;
         let mut list = List::new();
         let places: Vec<_> = (0..6).map(|n| list.push(at(n), waker())).collect();
         for n in [0, 3, 5] {
@@ -259,7 +300,7 @@ mod tests {
 
     #[test]
     fn slots_are_used_again() {
-        let now = Instant::now();
+        let now = uptime();
         let mut list = List::new();
         for _ in 0..1000 {
             let first = list.push(now, waker());

@@ -287,6 +287,8 @@ pub(crate) struct MailboxReceiver<A: Actor> {
     /// Taken out of the queue, and not handled yet.
     batch: VecDeque<Envelope<A>>,
     plain: Option<Box<PlainReceiver<A>>>,
+    /// Nothing was there at the last look, and whoever puts something in wakes the actor.
+    rests: bool,
     /// Messages since another thread woke the actor.
     streak: u32,
     /// Set while it waits for more before it rests.
@@ -301,7 +303,7 @@ struct PlainReceiver<A: Actor> {
 
 impl<A: Actor> MailboxReceiver<A> {
     pub(crate) fn new(process: Arc<Process<ActorBody<A>>>) -> Self {
-        Self { process, batch: VecDeque::new(), plain: None, streak: 0, until: None }
+        Self { process, batch: VecDeque::new(), plain: None, rests: false, streak: 0, until: None }
     }
 
     /// The next message. When there is none, the task that polls the process is woken for the next.
@@ -346,8 +348,12 @@ impl<A: Actor> MailboxReceiver<A> {
     /// Takes out all that waits. When that is nothing, the next sender wakes the actor, unless it lingers.
     fn refill(&mut self) -> bool {
         let mailbox = &self.process.body.mailbox;
+        let is_empty = mailbox.room.queued.load(Ordering::Acquire) == 0;
+        if is_empty && self.rests && (self.plain.is_some() || mailbox.plain.get().is_none()) {
+            return false;
+        }
         if let Some(until) = self.until
-            && mailbox.room.queued.load(Ordering::Acquire) == 0
+            && is_empty
             && Instant::now() < until
         {
             // Each look takes the queue's cache line from the sender: a little apart, it finds several messages.
@@ -366,6 +372,7 @@ impl<A: Actor> MailboxReceiver<A> {
                 return false;
             }
             (self.streak, self.until) = (0, None);
+            self.rests = true;
             waiting.idle = true;
             waiting.foreign = false;
             waiting.home = this_thread::number();
@@ -377,6 +384,7 @@ impl<A: Actor> MailboxReceiver<A> {
             }
             return false;
         }
+        self.rests = false;
         std::mem::swap(&mut waiting.queue, &mut self.batch);
         mailbox.room.queued.store(0, Ordering::Release);
         mailbox.room.taken.store(self.batch.len(), Ordering::Relaxed);

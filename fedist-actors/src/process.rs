@@ -4,6 +4,7 @@ mod life;
 mod running;
 mod spawned;
 mod table;
+mod task_waker;
 
 use std::{
     any::Any,
@@ -15,7 +16,7 @@ use std::{
 };
 
 use fedist_registry::{RegionId, RegionPid};
-use futures_util::task::AtomicWaker;
+use task_waker::TaskWaker;
 
 pub(crate) use life::{ExitKind, Notice};
 pub(crate) use running::{
@@ -53,7 +54,7 @@ pub(crate) struct Process<B: ?Sized = dyn Body> {
     pub(crate) pid: RegionPid,
     flags: AtomicU8,
     /// Wakes the future that runs the process.
-    waker: AtomicWaker,
+    waker: TaskWaker,
     books: Mutex<Option<Box<Books>>>,
     pub(crate) body: B,
 }
@@ -102,7 +103,7 @@ impl<B> Process<B> {
         Self {
             pid,
             flags: AtomicU8::new(ALIVE),
-            waker: AtomicWaker::new(),
+            waker: TaskWaker::default(),
             books: Mutex::new(None),
             body,
         }
