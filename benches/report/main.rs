@@ -43,6 +43,7 @@ mod routes;
 mod run;
 mod scale;
 mod stopwatch;
+mod store;
 mod table;
 mod work;
 mod works;

@@ -107,7 +107,6 @@ pub(crate) struct Figure {
 pub(crate) enum Goal {
     RatioAtLeast(f64),
     RatioAtMost(f64),
-    #[allow(dead_code, reason = "for figures without a floor")]
     ValueAtMost(f64),
 }
 

@@ -7,6 +7,7 @@ mod relay;
 mod remote;
 mod routes;
 mod scale;
+mod store;
 mod supervision;
 
 use crate::work::{Group, Work};
@@ -16,6 +17,7 @@ pub(crate) const GROUPS: &[Group] = &[
     remote::GROUP,
     relay::GROUP,
     supervision::GROUP,
+    store::GROUP,
     many::GROUP,
     held::GROUP,
     routes::GROUP,

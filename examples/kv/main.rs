@@ -12,7 +12,7 @@
 //! Reading order: `command`, `lines`: what a client says; `message`, `bucket`, `buckets`: what there is in a region; `home`: what
 //! makes it one store of several regions; `connection`, `front`, `store`: the rest of a region; `options`, `regions`: running it.
 
-mod bench;
+pub(crate) mod bench;
 mod bucket;
 mod buckets;
 pub(crate) mod command;
@@ -21,13 +21,13 @@ mod connection;
 #[allow(unused, reason = "the command uses more of it")]
 #[path = "../../src/cli/exit.rs"]
 mod exit;
-mod front;
+pub(crate) mod front;
 mod home;
 pub(crate) mod lines;
 mod message;
 mod options;
 mod regions;
-mod store;
+pub(crate) mod store;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},

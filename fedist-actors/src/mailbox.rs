@@ -267,16 +267,20 @@ impl<A: Actor> ActorMailbox<A> {
 
     /// An actix address of the actor.
     pub(crate) fn address<B: ?Sized>(&self, process: &Process<B>) -> Addr<A> {
+        let mut is_new = false;
         let plain = self.plain.get_or_init(|| {
             let (sender, receiver) = channel::channel(self.room.capacity);
             let mut waiting = self.lock();
             if !waiting.closed {
                 waiting.plain = Some(receiver);
-                drop(waiting);
-                process.wake();
+                is_new = true;
             }
             Box::new(sender)
         });
+        if is_new {
+            // Not before the address is there: that is what the actor looks at.
+            process.wake();
+        }
         Addr::new(AddressSender::clone(plain))
     }
 }

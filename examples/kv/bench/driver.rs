@@ -54,13 +54,13 @@ pub(crate) fn latency(
     Ok((micros(0.5), micros(0.99)))
 }
 
-/// GETs per second of many clients that each ask one after the other.
+/// GETs per second of many clients that each ask one after the other, and how many were answered in all.
 pub(crate) fn rate(
     address: SocketAddr,
     bucket: &str,
     span: Duration,
     clients: usize,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<(f64, u64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut running = JoinSet::new();
@@ -72,7 +72,7 @@ pub(crate) fn rate(
                 let mut stream = tokio::net::TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 let mut got = vec![0; answer.len()];
-                let mut count = 0_u64;
+                let (mut count, mut all) = (0_u64, 0_u64);
                 loop {
                     stream.write_all(question.as_bytes()).await?;
                     stream.read_exact(&mut got).await?;
@@ -83,17 +83,20 @@ pub(crate) fn rate(
                     );
                     let now = Instant::now();
                     if now >= to {
-                        return Ok(count);
+                        return Ok((count, all + 1));
                     }
                     count += u64::from(now >= from);
+                    all += 1;
                 }
             });
         }
-        let mut total = 0;
-        while let Some(count) = running.join_next().await {
-            total += count??;
+        let (mut total, mut answered) = (0, 0);
+        while let Some(counts) = running.join_next().await {
+            let (count, all) = counts??;
+            total += count;
+            answered += all;
         }
-        Ok(total as f64 / span.as_secs_f64())
+        Ok((total as f64 / span.as_secs_f64(), answered))
     })
 }
 

@@ -4,7 +4,7 @@
 //! paths, so that a change of the machine's mood meets all of them; figures are medians over the rounds, and ratios medians of
 //! the rounds' own ratios.
 
-mod driver;
+pub(crate) mod driver;
 mod figures;
 pub(crate) mod plain;
 mod process;
@@ -61,7 +61,7 @@ pub(crate) fn run(quick: bool, json: bool) -> anyhow::Result<()> {
     for round in 0..ROUNDS {
         let measured = paths.iter().map(|path| {
             let (p50, p99) = driver::latency(path.address, path.bucket, span)?;
-            let rate = driver::rate(path.address, path.bucket, span, CLIENTS)?;
+            let (rate, _) = driver::rate(path.address, path.bucket, span, CLIENTS)?;
             Ok(Round { p50, p99, rate })
         });
         rounds.push(measured.collect::<anyhow::Result<_>>()?);
@@ -83,4 +83,4 @@ pub(crate) fn run(quick: bool, json: bool) -> anyhow::Result<()> {
 }
 
 const ROUNDS: usize = 5;
-const CLIENTS: usize = 50;
+pub(crate) const CLIENTS: usize = 50;

@@ -23,13 +23,18 @@ pub(crate) fn run(address: SocketAddr) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
         say(&format!("plain server: clients at {}\n", listener.local_addr()?));
-        let map = Map::default();
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(serve(stream, Arc::clone(&map)));
-        }
+        accept(listener).await
     })
+}
+
+/// Serves for ever.
+pub(crate) async fn accept(listener: TcpListener) -> anyhow::Result<()> {
+    let map = Map::default();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(serve(stream, Arc::clone(&map)));
+    }
 }
 
 async fn serve(mut stream: TcpStream, map: Map) {

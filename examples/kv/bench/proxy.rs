@@ -12,14 +12,19 @@ pub(crate) fn run(to: SocketAddr) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         say(&format!("forwarder: clients at {}\n", listener.local_addr()?));
-        loop {
-            let (mut client, _) = listener.accept().await?;
-            client.set_nodelay(true)?;
-            tokio::spawn(async move {
-                let mut server = TcpStream::connect(to).await?;
-                server.set_nodelay(true)?;
-                tokio::io::copy_bidirectional(&mut client, &mut server).await
-            });
-        }
+        accept(listener, to).await
     })
+}
+
+/// Forwards for ever.
+pub(crate) async fn accept(listener: TcpListener, to: SocketAddr) -> anyhow::Result<()> {
+    loop {
+        let (mut client, _) = listener.accept().await?;
+        client.set_nodelay(true)?;
+        tokio::spawn(async move {
+            let mut server = TcpStream::connect(to).await?;
+            server.set_nodelay(true)?;
+            tokio::io::copy_bidirectional(&mut client, &mut server).await
+        });
+    }
 }
