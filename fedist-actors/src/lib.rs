@@ -80,7 +80,7 @@ pub use groups::{
     PublishError,
 };
 pub use hub::{ChangeError, ConnectError, DisconnectError, PromoteError, Promotion};
-pub use local_addr::LocalAddr;
+pub use local_addr::{LocalAddr, LocalRequest};
 pub use message::{DecodeError, EncodeError, WireMessage};
 pub use monitor::Monitor;
 pub use names::{

@@ -1,9 +1,16 @@
 //! The address of an actor in its own node.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context as TaskContext, Poll, ready},
+};
 
 use actix::{
-    Actor, Addr, Handler, Recipient, dev::ToEnvelope, prelude::SendError as ActixSendError,
+    Actor, Addr, Handler, MailboxError, Recipient, dev::ToEnvelope,
+    prelude::SendError as ActixSendError,
 };
 use fedist_registry::RegionPid;
 use tokio::sync::oneshot;
@@ -75,6 +82,33 @@ impl<A: Actor> LocalAddr<A> {
         self.node.note_refused(self.pid(), std::any::type_name::<M>(), error);
     }
 
+    /// Sends without waiting, or gives the message back: `Full` at the mailbox's bound, `Closed` when the actor has ended.
+    ///
+    /// # Errors
+    /// actix's `SendError`; nothing was sent then.
+    pub fn try_send<M>(&self, message: M) -> Result<(), ActixSendError<M>>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: actix::Message<Result: Send> + Send + 'static,
+    {
+        self.cell.body.mailbox.try_send(message, &self.cell)
+    }
+
+    /// Sends at once and waits for the answer, as long as it takes; for a deadline ask by [`region_addr`](Self::region_addr).
+    /// A full mailbox takes it past its bound, as whoever waits for an answer has one message there and no more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the answer up; the message may still be handled.
+    pub fn send<M>(&self, message: M) -> LocalRequest<M::Result>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: actix::Message<Result: Send> + Send + 'static,
+    {
+        LocalRequest(self.cell.body.mailbox.ask(message, &self.cell).ok())
+    }
+
     /// Sends a message that goes before all others in the mailbox, in the order of such messages;
     /// for what must get through to an actor that is flooded. As OTP 28's `priority` messages.
     ///
@@ -91,6 +125,30 @@ impl<A: Actor> LocalAddr<A> {
         }
         let pack = |message| <A::Context as ToEnvelope<A, M>>::pack(message, None);
         self.cell.push_urgent(message, pack).map_err(SendError::Full)
+    }
+}
+
+/// The future of [`LocalAddr::send`]: the answer, or `MailboxError::Closed` when the actor ended before it answered.
+#[must_use = "the answer comes when this is awaited"]
+pub struct LocalRequest<R>(Option<oneshot::Receiver<R>>);
+
+impl<R> Future for LocalRequest<R> {
+    type Output = Result<R, MailboxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let request = self.get_mut();
+        let Some(answer) = &mut request.0 else {
+            return Poll::Ready(Err(MailboxError::Closed));
+        };
+        let answer = ready!(Pin::new(answer).poll(cx));
+        request.0 = None;
+        Poll::Ready(answer.map_err(|_| MailboxError::Closed))
+    }
+}
+
+impl<R> fmt::Debug for LocalRequest<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalRequest")
     }
 }
 

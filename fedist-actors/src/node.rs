@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
-    thread::ThreadId,
     time::{Duration, Instant},
 };
 
@@ -87,7 +86,8 @@ pub(crate) struct NodeInner {
     pub(crate) sent_types: DashMap<u32, &'static str>,
     /// The type that was sent last.
     pub(crate) last_type: AtomicU32,
-    pub(crate) hub_thread: ThreadId,
+    /// The number of the thread that runs the hub.
+    pub(crate) hub_thread: u64,
     pub(crate) hub_arbiter: ArbiterHandle,
     /// Where actors run when they are spawned from outside; the hub's own by default.
     pub(crate) arbiters: Vec<ArbiterHandle>,

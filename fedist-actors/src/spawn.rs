@@ -13,6 +13,7 @@ use crate::{
     mailbox::MailboxReceiver,
     names::{self, NameScope},
     process::{Process, ProcessFuture},
+    this_thread,
 };
 
 /// An actor could not be given a pid; nothing was spawned.
@@ -220,7 +221,7 @@ impl Node {
     /// Runs `start` at once on the hub's thread if it is this one, else on the next thread for
     /// actors. False when the node is stopping.
     pub(crate) fn run_on_actor_thread(&self, start: impl FnOnce() + Send + 'static) -> bool {
-        if std::thread::current().id() == self.inner().hub_thread {
+        if this_thread::number() == self.inner().hub_thread {
             start();
             return true;
         }

@@ -226,7 +226,7 @@ impl Launch {
             types: dashmap::DashMap::new(),
             sent_types: dashmap::DashMap::new(),
             last_type: AtomicU32::new(0),
-            hub_thread: std::thread::current().id(),
+            hub_thread: crate::this_thread::number(),
             hub_arbiter: Arbiter::current(),
             arbiters: handles[..extra].to_vec(),
             task_arbiters: handles[extra..].to_vec(),
@@ -359,7 +359,9 @@ impl Launch {
             (None, Some(dir)) => {
                 let ca = self.authority(dir)?;
                 let identity = Identity::load_or_issue(dir, me, ca.as_ref())?;
-                let endpoint = QuicEndpoint::bind(self.listen, &identity, self.quic.clone())?;
+                // Nodes run in actix's `LocalSet`.
+                let quic = QuicConfig { local_tasks: true, ..self.quic.clone() };
+                let endpoint = QuicEndpoint::bind(self.listen, &identity, quic)?;
                 (Fabric::Quic(endpoint), identity.signing_key()?)
             }
             (None, None) => {

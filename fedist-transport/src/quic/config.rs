@@ -30,6 +30,10 @@ pub struct QuicConfig {
     pub socket_buffer: usize,
     /// What turns `host:port` into addresses, once for each attempt to dial; the system's by default.
     pub resolver: Arc<dyn Resolve>,
+    /// Whether the tasks that drive the socket and its connections are spawned into tokio's `LocalSet` instead of its runtime;
+    /// default false. `bind`, `dial` and `accept` must then be called inside of the set. For whoever uses the links there: a
+    /// frame passes from one kind of tasks to the other for nothing.
+    pub local_tasks: bool,
     /// Bounds of each link's send queues.
     pub limits: LinkLimits,
 }
@@ -43,6 +47,7 @@ impl Default for QuicConfig {
             handshake_timeout: Duration::from_secs(5),
             socket_buffer: 4 << 20,
             resolver: Arc::new(SystemResolver),
+            local_tasks: false,
             limits: LinkLimits::default(),
         }
     }

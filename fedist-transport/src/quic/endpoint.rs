@@ -11,15 +11,14 @@ use fedist_registry::RegionId;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use quinn::{
-    Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-};
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::QuicConfig;
+use super::drivers::Drivers;
 use super::handshake::{accept_error, dial_error, link_up};
 use super::tls::{ALPN, TlsMaterial};
 use crate::identity::{Identity, IdentityError};
@@ -157,9 +156,9 @@ impl QuicEndpoint {
         }
         let failed = |error| bind_error(addr, error);
         let socket = open_socket(addr, config.socket_buffer).map_err(failed)?;
-        let endpoint =
-            Endpoint::new(endpoint_config, Some(server.clone()), socket, Arc::new(TokioRuntime))
-                .map_err(failed)?;
+        let drivers = Arc::new(Drivers::new(config.local_tasks));
+        let endpoint = Endpoint::new(endpoint_config, Some(server.clone()), socket, drivers)
+            .map_err(failed)?;
         let local = endpoint.local_addr().map_err(failed)?;
         Ok(Self(Arc::new(Inner {
             endpoint,

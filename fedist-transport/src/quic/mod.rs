@@ -9,6 +9,7 @@
 //! `endpoint` owns the socket; quinn spawns the tasks that drive it. Those are the only ones.
 
 mod config;
+mod drivers;
 mod endpoint;
 mod frame_reader;
 mod handshake;
