@@ -127,7 +127,11 @@ impl<A: Actor> RegionAddr<A> {
         M: WireMessage,
     {
         match self.here() {
-            None => self.target.tell(message).await,
+            None => match self.target.try_send(message) {
+                Err(SendError::Full(message)) => self.target.tell(message).await,
+                // Nearly always: done without a future to wait in.
+                outcome => outcome,
+            },
             Some(route) => local_room(self.target.pid, send_when_room(route, message).await),
         }
     }
@@ -234,7 +238,11 @@ impl<M: WireMessage> RegionRecipient<M> {
     /// Dropped before it resolves, the message was not sent.
     pub async fn tell(&self, message: M) -> Result<(), SendError<M>> {
         match self.here() {
-            None => self.target.tell(message).await,
+            None => match self.target.try_send(message) {
+                Err(SendError::Full(message)) => self.target.tell(message).await,
+                // Nearly always: done without a future to wait in.
+                outcome => outcome,
+            },
             Some(route) => local_room(self.target.pid, send_when_room(&**route, message).await),
         }
     }
@@ -369,7 +377,10 @@ impl PidSend for RegionPid {
     }
 
     async fn tell<M: WireMessage>(&self, node: &Node, message: M) -> Result<(), SendError<M>> {
-        node.tell_to(*self, message).await
+        match node.try_send_to(*self, message) {
+            Err(SendError::Full(message)) => node.tell_to(*self, message).await,
+            outcome => outcome,
+        }
     }
 
     async fn tell_within<M: WireMessage>(

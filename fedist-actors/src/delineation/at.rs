@@ -175,7 +175,8 @@ impl DelineatorAt {
         let delineator = RegionPid::new(self.region, service::DELINEATOR);
         for _ in 0..RESTART_ATTEMPTS {
             match delineator.send(&self.node, message.clone()).await {
-                Err(AskError::NoActor(_) | AskError::NoReply(_)) => {
+                // It is being started again; for a moment it is there and not exported yet.
+                Err(AskError::NoActor(_) | AskError::Denied(_) | AskError::NoReply(_)) => {
                     self.node.sleep(RESTART_PAUSE).await;
                 }
                 answer => return answer,

@@ -99,10 +99,14 @@ impl Node {
             let ask = AskHome { key: key.clone() };
             match delineator.send(self, ask).deadline(left).await {
                 Ok(answer) => return Ok(answer?),
-                // It is being started again; a key that is asked about twice is none the worse.
-                Err(AskError::NoActor(_) | AskError::NoReply(_) | AskError::Full)
-                    if !left.is_zero() && !self.is_stopped() =>
-                {
+                // It is being started again, and for a moment it is there and not exported yet; a key that is asked about
+                // twice is none the worse.
+                Err(
+                    AskError::NoActor(_)
+                    | AskError::Denied(_)
+                    | AskError::NoReply(_)
+                    | AskError::Full,
+                ) if !left.is_zero() && !self.is_stopped() => {
                     self.sleep(RESTART_PAUSE.min(left)).await;
                 }
                 Err(error) => return Err(HomeError::Ask { region: self.region(), error }),

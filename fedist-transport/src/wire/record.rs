@@ -158,11 +158,10 @@ impl RecordHeader {
     /// Reads the header at the front of `bytes`; gives it with its own length and the length of the
     /// body that is claimed to follow.
     pub(crate) fn decode_prefix(bytes: &[u8]) -> Result<(Self, usize, u32), WireError> {
-        let mut rest = bytes;
-        if rest.len() < FIXED_LEN {
-            return Err(truncated("record header", FIXED_LEN, bytes.len()));
-        }
-        let first = rest.get_u8();
+        let short = |len| truncated("record header", len, bytes.len());
+        let (fixed, mut rest) =
+            bytes.split_first_chunk::<FIXED_LEN>().ok_or_else(|| short(FIXED_LEN))?;
+        let [first, a, b, c, d, e, f, t0, t1, t2, t3, v0, v1, l0, l1, l2, l3] = *fixed;
         let kind = match first & KIND_MASK {
             1 => RecordKind::Tell,
             2 => RecordKind::Ask,
@@ -174,24 +173,38 @@ impl RecordHeader {
         if first & FLAG_RESERVED != 0 {
             return Err(WireError::ReservedBits(FLAG_RESERVED.into()));
         }
-        let to = LocalId::new(rest.get_uint(6)).ok();
-        let type_hash = rest.get_u32();
-        let version = rest.get_u16();
-        let body_len = rest.get_u32();
+        let to = local_id([a, b, c, d, e, f]);
+        let type_hash = u32::from_be_bytes([t0, t1, t2, t3]);
+        let version = u16::from_be_bytes([v0, v1]);
+        let body_len = u32::from_be_bytes([l0, l1, l2, l3]);
         let has = |flag: u8| first & flag != 0;
         let mut len = FIXED_LEN;
         len += if has(FLAG_FROM) { 6 } else { 0 };
         len += if has(FLAG_CORRELATION) { 4 } else { 0 };
         len += if has(FLAG_DEADLINE) { 4 } else { 0 };
-        if bytes.len() < len {
-            return Err(truncated("record header", len, bytes.len()));
+        let (mut from, mut correlation, mut deadline_ms) = (None, 0, 0);
+        if has(FLAG_FROM) {
+            from = local_id(take(&mut rest).ok_or_else(|| short(len))?);
         }
-        let from = if has(FLAG_FROM) { LocalId::new(rest.get_uint(6)).ok() } else { None };
-        let correlation = if has(FLAG_CORRELATION) { rest.get_u32() } else { 0 };
-        let deadline_ms = if has(FLAG_DEADLINE) { rest.get_u32() } else { 0 };
+        if has(FLAG_CORRELATION) {
+            correlation = u32::from_be_bytes(take(&mut rest).ok_or_else(|| short(len))?);
+        }
+        if has(FLAG_DEADLINE) {
+            deadline_ms = u32::from_be_bytes(take(&mut rest).ok_or_else(|| short(len))?);
+        }
         let header = Self { kind, to, from, type_hash, version, correlation, deadline_ms };
         Ok((header, len, body_len))
     }
+}
+
+fn local_id([a, b, c, d, e, f]: [u8; 6]) -> Option<LocalId> {
+    LocalId::new(u64::from_be_bytes([0, 0, a, b, c, d, e, f])).ok()
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*taken)
 }
 
 /// Walks the records of one frame. A body is a slice of the frame, not a copy.
