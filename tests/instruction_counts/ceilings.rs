@@ -60,14 +60,14 @@ pub(crate) const WORKS: &[Work] = &[
         sentence: "a tell through a mailbox stays below its ceiling",
         messages: 20_000,
         perform: nodes::local_tells,
-        parts: &[Part { name: "tell, own node", thread: 1, ceiling: 1_400.0 }],
+        parts: &[Part { name: "tell, own node", thread: 1, ceiling: 1_100.0 }],
     },
     Work {
         name: "local-ask",
         sentence: "an ask through a mailbox stays below its ceiling",
         messages: 10_000,
         perform: nodes::local_asks,
-        parts: &[Part { name: "ask, own node", thread: 1, ceiling: 5_700.0 }],
+        parts: &[Part { name: "ask, own node", thread: 1, ceiling: 4_600.0 }],
     },
     Work {
         name: "remote-tell",
