@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cores::Cores;
+use crate::cores::{Cores, Places};
 use crate::figure::{Row, tables};
 use crate::machine;
 use crate::options::Options;
@@ -18,7 +18,7 @@ use crate::work::{COUNT, CPU, Work};
 
 /// Measures, prints the table and keeps the figures as JSON.
 pub(crate) fn report(options: &Options) -> Result<()> {
-    if Cores::choose(2).is_none() {
+    if Cores::choose(Places::TwoCores).is_none() {
         eprintln!(
             "threads cannot be tied to two processors here; the figures depend on where they run"
         );
@@ -97,12 +97,12 @@ fn run(work: &Work, peer: &dyn Peer, options: &Options) -> Result<Outcome> {
         task: work.task,
         warm_up: options.span / 3,
         span: options.span,
-        cores: Cores::choose(work.cores),
+        cores: Cores::choose(work.places),
         directory: directory.path().to_owned(),
         port: free_port()?,
         role: Role::Server,
     };
-    let one_core = if work.cores == 1 { Place::Receiver } else { Place::Anywhere };
+    let one_core = if work.places == Places::OneCore { Place::Receiver } else { Place::Anywhere };
     let mut processes = Vec::new();
     if work.task.needs_a_server() {
         peer.prepare(&run)?;

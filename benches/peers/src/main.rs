@@ -13,6 +13,7 @@
 
 mod certificates;
 mod child;
+#[allow(dead_code, reason = "the report uses more of it")]
 #[path = "../../report/cores.rs"]
 mod cores;
 mod driver;

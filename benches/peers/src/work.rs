@@ -1,5 +1,6 @@
 //! What is measured: the list of works, and the figures that each gives.
 
+use crate::cores::Places;
 use serde::{Deserialize, Serialize};
 
 /// Something that FeDist and its peers all do.
@@ -7,7 +8,7 @@ pub(crate) struct Work {
     pub(crate) name: &'static str,
     pub(crate) task: Task,
     /// Sender and receiver have a processor each, or share one.
-    pub(crate) cores: u8,
+    pub(crate) places: Places,
     pub(crate) figures: &'static [Figure],
 }
 
@@ -62,31 +63,31 @@ pub(crate) const ALL: &[Work] = &[
     Work {
         name: "local-tell",
         task: Task::LocalTell { apart: false },
-        cores: 1,
+        places: Places::OneCore,
         figures: &[rate(RATE, "local tell, same thread", "M/s")],
     },
     Work {
         name: "local-tell-threads",
         task: Task::LocalTell { apart: true },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[rate(RATE, "local tell, two threads on two cores", "M/s")],
     },
     Work {
         name: "local-ask",
         task: Task::LocalAsk { apart: false },
-        cores: 1,
+        places: Places::OneCore,
         figures: &[cost(P50, "local ask, same thread", "µs")],
     },
     Work {
         name: "local-ask-threads",
         task: Task::LocalAsk { apart: true },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[cost(P50, "local ask, two threads on two cores", "µs")],
     },
     Work {
         name: "idle",
         task: Task::Idle,
-        cores: 1,
+        places: Places::OneCore,
         figures: &[
             cost(SPAWN, "spawn of an actor", "µs"),
             cost(MEMORY, "memory of an idle actor", "B"),
@@ -95,7 +96,7 @@ pub(crate) const ALL: &[Work] = &[
     Work {
         name: "remote-ask",
         task: Task::Ask { in_flight: 1 },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[
             cost(P50, "ask 64 B, two cores, p50", "µs"),
             cost(P99, "ask 64 B, two cores, p99", "µs"),
@@ -105,7 +106,7 @@ pub(crate) const ALL: &[Work] = &[
     Work {
         name: "remote-ask-one-core",
         task: Task::Ask { in_flight: 1 },
-        cores: 1,
+        places: Places::OneCore,
         figures: &[
             cost(P50, "ask 64 B, one core, p50", "µs"),
             cost(P99, "ask 64 B, one core, p99", "µs"),
@@ -115,7 +116,7 @@ pub(crate) const ALL: &[Work] = &[
     Work {
         name: "remote-ask-256",
         task: Task::Ask { in_flight: 256 },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[
             rate(RATE, "256 asks in flight", "M/s"),
             cost(CPU, "256 asks in flight, CPU of all", "µs"),
@@ -124,13 +125,13 @@ pub(crate) const ALL: &[Work] = &[
     Work {
         name: "remote-tell",
         task: Task::OneWay { bytes: BODY_LEN },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[rate(RATE, "one-way 64 B", "M/s"), cost(CPU, "one-way 64 B, CPU of all", "µs")],
     },
     Work {
         name: "remote-tell-1k",
         task: Task::OneWay { bytes: 1 << 10 },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[
             rate(RATE, "one-way 1 KiB", "M/s"),
             cost(CPU, "one-way 1 KiB, CPU of all", "µs"),
@@ -139,7 +140,7 @@ pub(crate) const ALL: &[Work] = &[
     Work {
         name: "remote-tell-64k",
         task: Task::OneWay { bytes: 64 << 10 },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[
             rate(BYTE_RATE, "one-way 64 KiB", "GB/s"),
             cost(CPU, "one-way 64 KiB, CPU of all", "µs"),
@@ -148,7 +149,7 @@ pub(crate) const ALL: &[Work] = &[
     Work {
         name: "remote-tell-1m",
         task: Task::OneWay { bytes: 1 << 20 },
-        cores: 2,
+        places: Places::TwoCores,
         figures: &[
             rate(BYTE_RATE, "one-way 1 MiB", "GB/s"),
             cost(CPU, "one-way 1 MiB, CPU of all", "µs"),
